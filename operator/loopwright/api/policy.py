@@ -1,0 +1,79 @@
+"""How a run is placed, limited and retried; shared by the kinds that run on Ray."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field, model_validator
+
+from loopwright.api.base import ApiModel, Cel, DnsName
+from loopwright.api.shared import DNS_LABEL, StringMap, Tolerations
+
+
+class Spot(ApiModel):
+    """Run the workers on interruptible nodes."""
+
+    enabled: bool = False
+    """Whether to."""
+    node_selector: StringMap = {}
+    """Labels of interruptible nodes."""
+    tolerations: Tolerations = []
+    """Taints of interruptible nodes."""
+    fallback_on_demand_after: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
+    """After so many infrastructure failures, attempts no longer ask for interruptible nodes."""
+    grace_period_seconds: Annotated[int, Field(strict=True, ge=1, le=3600)] = 120
+    """How long a worker may take to save its state once it is told to stop."""
+
+
+class Retry(ApiModel):
+    """How many failures are forgiven. Bugs and lost machines have budgets of their own."""
+
+    cel: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "self.backoffSeconds <= self.backoffMaxSeconds",
+            "backoffSeconds must not exceed backoffMaxSeconds",
+        ),
+    )
+
+    max_application_failures: Annotated[int, Field(strict=True, ge=0, le=100)] = 0
+    """Retries after the training code failed."""
+    max_infrastructure_failures: Annotated[int, Field(strict=True, ge=0, le=100)] = 3
+    """Retries after a pod, a node or the cluster failed."""
+    backoff_seconds: Annotated[int, Field(strict=True, ge=0, le=86400)] = 10
+    """Wait before the first retry; doubles with each."""
+    backoff_max_seconds: Annotated[int, Field(strict=True, ge=0, le=86400)] = 300
+    """The longest wait."""
+    non_retriable_exit_codes: Annotated[
+        list[Annotated[int, Field(strict=True, ge=1, le=255)]], Field(max_length=64)
+    ] = []
+    """Exit codes of the training code that end the job at once."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Retry:
+        if self.backoff_seconds > self.backoff_max_seconds:
+            raise ValueError("backoffSeconds must not exceed backoffMaxSeconds")
+        return self
+
+
+class RunPolicy(ApiModel):
+    """Limits on the job's life."""
+
+    immutable: ClassVar[frozenset[str]] = frozenset({"maxRuntimeSeconds", "maxPendingSeconds"})
+
+    max_runtime_seconds: Annotated[int, Field(strict=True, ge=1, le=2419200)] = 86400
+    """How long the attempts may run in sum."""
+    max_pending_seconds: Annotated[int, Field(strict=True, ge=1, le=2419200)] | None = None
+    """How long an attempt may wait for its cluster."""
+    suspend: bool = False
+    """Stop and free all resources; setting it back continues from the last checkpoint."""
+    ttl_seconds_after_finished: Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)] | None = None
+    """Delete the TrainingJob so long after it finished."""
+
+
+class Scheduling(ApiModel):
+    """Queueing and priority."""
+
+    queue: Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)] | None = None
+    """A Kueue LocalQueue of this namespace that admits the job."""
+    priority_class: DnsName | None = None
+    """PriorityClass of the pods."""

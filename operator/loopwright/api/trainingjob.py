@@ -1,0 +1,335 @@
+"""TrainingJob: train a model on a Ray cluster that lives as long as the job."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
+
+from loopwright.api.base import (
+    AbsolutePath,
+    ApiModel,
+    Argument,
+    Cel,
+    Digest,
+    EnvName,
+    MetricName,
+    ReadUri,
+    RelativePath,
+    WriteUri,
+)
+from loopwright.api.policy import Retry, RunPolicy, Scheduling, Spot
+from loopwright.api.shared import (
+    DNS_LABEL,
+    ConfigMapRef,
+    DataSource,
+    EnvFrom,
+    EnvVars,
+    MetricSource,
+    Number,
+    Objective,
+    PodOverrides,
+    Resources,
+    SecretRef,
+    by_key,
+)
+from loopwright.api.trainingjob_status import TrainingJobStatus
+
+KIND = "TrainingJob"
+PLURAL = "trainingjobs"
+
+MODULE_CALLABLE = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$"
+
+
+class Script(ApiModel):
+    """A training script: exactly one of `inline`, `configMapRef` and `archiveUri`."""
+
+    cel: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "[has(self.inline), has(self.configMapRef), has(self.archiveUri)]"
+            ".filter(x, x).size() == 1",
+            "set exactly one of inline, configMapRef and archiveUri",
+        ),
+        Cel(
+            "!has(self.inline) || !has(self.path)",
+            "path names a file in configMapRef or archiveUri; inline has none",
+        ),
+        Cel(
+            "has(self.archiveUri) || (!has(self.secretRef) && !has(self.digest))",
+            "secretRef and digest go with archiveUri",
+        ),
+    )
+
+    inline: Annotated[str, Field(min_length=1, max_length=65536)] | None = None
+    """The script itself."""
+    config_map_ref: ConfigMapRef | None = None
+    """A ConfigMap whose keys are the files."""
+    archive_uri: ReadUri | None = None
+    """A .tar.gz, .tar or .zip archive."""
+    path: RelativePath | None = None
+    """The file to run, by default train.py."""
+    secret_ref: SecretRef | None = None
+    """Credentials for archiveUri."""
+    digest: Digest | None = None
+    """The expected sha256 of the archive."""
+
+    @model_validator(mode="after")
+    def _rules(self) -> Script:
+        sources = (self.inline, self.config_map_ref, self.archive_uri)
+        if sum(source is not None for source in sources) != 1:
+            raise ValueError("set exactly one of inline, configMapRef and archiveUri")
+        if self.inline is not None and self.path is not None:
+            raise ValueError("path names a file in configMapRef or archiveUri; inline has none")
+        if self.archive_uri is None and (self.secret_ref is not None or self.digest is not None):
+            raise ValueError("secretRef and digest go with archiveUri")
+        return self
+
+
+class Head(ApiModel):
+    """The pod that coordinates the cluster; with numWorkers 0 it also trains."""
+
+    resources: Resources = Resources()
+    """Its resources when there are workers."""
+    pod: PodOverrides = PodOverrides()
+    """Additions to the head pod alone, on top of spec.pod."""
+
+
+class Input(ApiModel):
+    """A named data set, made available as files before training starts."""
+
+    name: Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]
+    """Name of the input; scripts also find its folder in SM_CHANNEL_<NAME>."""
+    source: DataSource
+    """Where it comes from. pvc:// and ConfigMaps are mounted, other URIs are downloaded."""
+    mount_path: AbsolutePath | None = None
+    """Folder in which the files appear, by default /opt/loopwright/inputs/<name>; for pvc:// a
+    link to the mounted claim."""
+    env: EnvName | None = None
+    """A variable that gets the folder's path."""
+
+
+class Output(ApiModel):
+    """Where the model directory and logs go."""
+
+    uri: WriteUri
+    """s3://bucket/path or pvc://claim/path. The model is written to <uri>/model."""
+    secret_ref: SecretRef | None = None
+    """Credentials for `uri`; by default those of the pod."""
+
+
+class Checkpoint(ApiModel):
+    """Where training state is kept, so that a retry continues instead of starting over."""
+
+    uri: WriteUri | None = None
+    """By default <output.uri>/checkpoints."""
+    secret_ref: SecretRef | None = None
+    """Credentials for `uri`, by default those of the output."""
+    keep: Annotated[int, Field(strict=True, ge=1, le=100)] = 3
+    """How many of the newest checkpoints are kept."""
+    local_path: AbsolutePath | None = None
+    """For scripts that write checkpoints to a folder themselves: this folder is copied to `uri`
+    every intervalHintSeconds and at the end, and restored before a retry."""
+    interval_hint_seconds: Annotated[int, Field(strict=True, ge=1, le=86400)] = 300
+    """How often a checkpoint should be made; loopwright.train.should_checkpoint() follows it."""
+    resume_from: Annotated[
+        str, Field(max_length=2048, pattern=r"^(Latest|None|(s3|pvc)://[!-.0-~]+(/[!-~]*)?)$")
+    ] = "Latest"
+    """Latest: the newest complete checkpoint under `uri`. None: start over. Or the URI of one
+    checkpoint, used by the first attempt; retries continue from the latest."""
+
+
+class Metrics(ApiModel):
+    """What the job measures."""
+
+    source: MetricSource = MetricSource()
+    """How metrics reach the status."""
+    objective: Objective | None = None
+    """The metric to show first, and to judge the model by."""
+
+
+class MetricRequirement(ApiModel):
+    """A bound that a metric must keep."""
+
+    cel: ClassVar[tuple[Cel, ...]] = (
+        Cel("has(self.min) || has(self.max)", "set min, max or both"),
+    )
+
+    metric: MetricName
+    """Name of the metric."""
+    min: Number | None = None
+    """Least value, as text."""
+    max: Number | None = None
+    """Greatest value, as text."""
+
+    @model_validator(mode="after")
+    def _bounded(self) -> MetricRequirement:
+        if self.min is None and self.max is None:
+            raise ValueError("set min, max or both")
+        return self
+
+
+class Register(ApiModel):
+    """Describe the trained model in its model.json as a candidate of a named model."""
+
+    model: Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]
+    """Name of the model."""
+    require_metrics: Annotated[
+        list[MetricRequirement], Field(max_length=16, json_schema_extra=by_key("metric"))
+    ] = []
+    """What the final metrics must reach; model.json records whether they did."""
+    card: Annotated[str, Field(max_length=16384)] | None = None
+    """Text about the model, in Markdown."""
+
+
+def _procs(value: Any) -> Any:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise ValueError('must be "auto" or a number of at least 1')
+
+
+ProcsPerWorker = Annotated[
+    Literal["auto"] | Annotated[int, Field(strict=True, ge=1, le=64)],
+    BeforeValidator(_procs),
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "x-kubernetes-validations": [
+                {
+                    "rule": "type(self) == int ? self >= 1 && self <= 64 : self == 'auto'",
+                    "message": 'must be "auto" or a number from 1 to 64',
+                }
+            ],
+        }
+    ),
+]
+
+
+def _hyperparameter_keys(value: dict[str, str]) -> dict[str, str]:
+    if not all(1 <= len(key) <= 64 for key in value):
+        raise ValueError("names of hyperparameters must have 1 to 64 characters")
+    return value
+
+
+Hyperparameters = Annotated[
+    dict[str, Annotated[str, Field(max_length=4096)]],
+    AfterValidator(_hyperparameter_keys),
+    Field(
+        max_length=100,
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                Cel(
+                    "self.all(key, size(key) >= 1 && size(key) <= 64)",
+                    "names of hyperparameters must have 1 to 64 characters",
+                ).schema()
+            ]
+        },
+    ),
+]
+
+
+class TrainingJobSpec(ApiModel):
+    """What to train, on what, with which guarantees. Immutable but for suspend and the TTL."""
+
+    cel: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "[has(self.function), has(self.command), has(self.script)].filter(x, x).size() == 1",
+            "set exactly one of script, function and command",
+        ),
+        Cel(
+            "!has(self.function) || !has(self.args)",
+            "args go with script or command; a function gets hyperparameters",
+        ),
+        Cel(
+            "!has(self.spot) || !self.spot.enabled || has(self.checkpoint)",
+            "spot needs checkpoint, or an interruption would lose all work; add checkpoint: {}",
+        ),
+    )
+    immutable: ClassVar[frozenset[str]] = frozenset(
+        {
+            "image", "rayVersion", "function", "command", "args", "script", "hyperparameters",
+            "hyperparameterStyle", "env", "envFrom", "numWorkers", "resourcesPerWorker",
+            "procsPerWorker", "head", "inputs", "output", "checkpoint", "spot", "retry",
+            "scheduling", "metrics", "register", "pod",
+        }
+    )  # fmt: skip
+
+    image: Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[!-~]+$")] | None = None
+    """Container image with the training code; by default the operator's runtime image."""
+    ray_version: (
+        Annotated[str, Field(max_length=32, pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")] | None
+    ) = None
+    """Version of Ray in the image; by default that of the operator's runtime image."""
+    script: Script | None = None
+    """A script that every worker process runs, with torchrun's and SageMaker's environment."""
+    function: Annotated[str, Field(max_length=253, pattern=MODULE_CALLABLE)] | None = None
+    """`module:callable`, called in every worker process inside a torch process group."""
+    command: Annotated[list[Argument], Field(min_length=1, max_length=128)] | None = None
+    """A program that is run once, as the Ray driver. Never goes through a shell."""
+    args: Annotated[list[Argument], Field(min_length=1, max_length=128)] | None = None
+    """Arguments of the script or command."""
+    hyperparameters: Hyperparameters = {}
+    """Named values for the training code."""
+    hyperparameter_style: Literal["Env", "Args", "File"] = "Env"
+    """How a script or command gets them besides SM_HPS: Env as SM_HP_<NAME>, Args as
+    `--name=value` after args, File as hyperparameters.json only."""
+    env: EnvVars = []
+    """Variables of the Ray containers."""
+    env_from: Annotated[list[EnvFrom], Field(max_length=32)] = []
+    """Secrets and ConfigMaps whose keys become variables."""
+    num_workers: Annotated[int, Field(strict=True, ge=0, le=1024)] = 1
+    """Worker pods. 0 trains in the head pod alone, with resourcesPerWorker."""
+    resources_per_worker: Resources = Resources()
+    """Resources of each worker pod."""
+    procs_per_worker: ProcsPerWorker = "auto"
+    """Processes in each worker pod; auto is one for each GPU, or one."""
+    head: Head = Head()
+    """The coordinating pod."""
+    inputs: Annotated[list[Input], Field(max_length=20, json_schema_extra=by_key("name"))] = []
+    """Data sets."""
+    output: Output | None = None
+    """Where results go; required unless the operator has a default output."""
+    checkpoint: Checkpoint | None = None
+    """Checkpoints; with none, those that the code makes go to <output.uri>/checkpoints."""
+    spot: Spot | None = None
+    """Interruptible nodes."""
+    retry: Retry = Retry()
+    """Failure budgets."""
+    run_policy: RunPolicy = RunPolicy()
+    """Limits, suspension and clean-up."""
+    scheduling: Scheduling | None = None
+    """Queue and priority."""
+    metrics: Metrics = Metrics()
+    """Metrics and the objective."""
+    register_: Annotated[Register | None, Field(alias="register")] = None
+    """What model.json says about registration."""
+    pod: PodOverrides = PodOverrides()
+    """Additions to all pods of the job."""
+
+    @model_validator(mode="after")
+    def _rules(self) -> TrainingJobSpec:
+        if sum(way is not None for way in (self.function, self.command, self.script)) != 1:
+            raise ValueError("set exactly one of script, function and command")
+        if self.function is not None and self.args is not None:
+            raise ValueError("args go with script or command; a function gets hyperparameters")
+        if self.spot is not None and self.spot.enabled and self.checkpoint is None:
+            raise ValueError("spot needs checkpoint, or an interruption would lose all work")
+        return self
+
+
+class TrainingJob(ApiModel):
+    """Trains a model on a Ray cluster that lives as long as the job."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    spec: TrainingJobSpec
+    """What to train."""
+    status: TrainingJobStatus = TrainingJobStatus()
+    """What the operator knows."""
