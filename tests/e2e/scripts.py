@@ -1,0 +1,36 @@
+"""Training scripts that tests run: small, with a real checkpoint and a visible pace."""
+
+from __future__ import annotations
+
+# Counts epochs, one a second, and checkpoints each; shows that it continued by the epochs it did.
+COUNTING = """
+import json, pathlib, sys, tempfile, time
+from loopwright import train
+
+epochs = int(train.hyperparameters().get("epochs", "5"))
+start, done = 0, []
+previous = train.get_checkpoint()
+if previous is not None:
+    state = json.loads((pathlib.Path(previous) / "state.json").read_text())
+    start, done = state["epoch"], state["done"]
+for epoch in range(start + 1, epochs + 1):
+    time.sleep(1)
+    done.append(epoch)
+    if train.rank() == 0:
+        with tempfile.TemporaryDirectory() as folder:
+            state = {"epoch": epoch, "done": done}
+            (pathlib.Path(folder) / "state.json").write_text(json.dumps(state))
+            train.checkpoint(folder, step=epoch)
+    train.report({"loss": 1 / epoch, "epochs_in_history": len(done), "started_at": start},
+                 step=epoch, total_steps=epochs, epoch=epoch)
+print("finished", done, flush=True)
+"""
+
+QUICK = """
+from loopwright import train
+train.report({"loss": 0.5}, step=1, total_steps=1, epoch=1)
+"""
+
+FAILING = """
+raise ValueError("the learning rate must be positive")
+"""

@@ -1,0 +1,134 @@
+"""One job's life on real Kubernetes and Ray, and the ways in which it is disturbed."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import scripts
+from conftest import OPERATOR, AuditLog, Space
+
+pytestmark = pytest.mark.e2e
+
+
+def kill_operator(space: Space) -> None:
+    """SIGKILLs the operator: its pod is removed without grace, and a new one takes over."""
+    space.kubectl.run(
+        "-n", "loopwright-system", "delete", "pod", "-l", "app.kubernetes.io/name=loopwright",
+        "--grace-period=0", "--force", "--wait=false",
+    )  # fmt: skip
+
+
+def metric(status: dict, name: str) -> float:
+    """A metric's latest value."""
+    return next(float(m["value"]) for m in status["metrics"] if m["name"] == name)
+
+
+def test_a_job_trains_and_then_nothing_is_written(space: Space, audit: AuditLog) -> None:
+    start = audit.mark()
+    space.train("quick", scripts.QUICK)
+    status = space.phase("quick", "Succeeded")
+    assert status["observedGeneration"] == 1
+    ready = next(c for c in status["conditions"] if c["type"] == "Ready")
+    assert (ready["status"], ready["reason"]) == ("True", "Completed")
+    assert status["progress"]["percent"] == 100
+    assert metric(status, "loss") == 0.5
+    assert space.rayjobs("quick") == ["quick-a1"]
+
+    writes = [w for w in audit.writes(start) if w["objectRef"].get("namespace") == space.name]
+    objects = [w for w in writes if w["objectRef"]["resource"] != "events"]
+    assert len(objects) <= 14, [(w["verb"], w["objectRef"]["resource"]) for w in objects]
+
+    time.sleep(5)  # Events and the last status settle.
+    quiet = audit.mark()
+    time.sleep(45)
+    assert audit.writes(quiet, OPERATOR) == []
+
+
+@pytest.mark.parametrize("moment", ["Provisioning", "Running", "Succeeded"])
+def test_killing_the_operator_changes_nothing(space: Space, moment: str) -> None:
+    space.train("steady", scripts.COUNTING, hyperparameters={"epochs": "8"})
+    space.phase("steady", moment, timeout=180)
+    kill_operator(space)
+    status = space.phase("steady", "Succeeded")
+    assert space.rayjobs("steady") == ["steady-a1"]
+    assert [a["number"] for a in status["attempts"]] == [1]
+    assert metric(status, "epochs_in_history") == 8
+
+
+def test_a_lost_pod_is_an_infrastructure_failure_and_training_resumes(space: Space) -> None:
+    space.train(
+        "lost", scripts.COUNTING, hyperparameters={"epochs": "30"}, numWorkers=1,
+        resourcesPerWorker={"cpu": "300m", "memory": "1500Mi"},
+        head={"resources": {"cpu": "300m", "memory": "2Gi"}},
+        retry={"backoffSeconds": 1},
+    )  # fmt: skip
+    space.wait("lost", lambda s: (s.get("checkpoint") or {}).get("step", 0) >= 3)
+    [worker] = space.pods("lost", "worker")
+    space.kubectl.run(
+        "-n", space.name, "delete", "pod", worker["metadata"]["name"], "--grace-period=0", "--force"
+    )
+    status = space.phase("lost", "Succeeded", timeout=400)
+    first, second = status["attempts"]
+    assert first["cause"] == "Infrastructure"
+    assert second["resumedFrom"].rstrip("/").rpartition("/")[2].startswith("step-")
+    assert status["failures"] == {"application": 0, "infrastructure": 1}
+    assert metric(status, "started_at") >= 3
+    # Each epoch was done once: nothing was trained twice after its checkpoint.
+    assert metric(status, "epochs_in_history") == 30
+    assert space.rayjobs("lost") == ["lost-a1", "lost-a2"]
+
+
+def test_suspend_frees_the_pods_and_resume_continues(space: Space) -> None:
+    space.train("paused", scripts.COUNTING, hyperparameters={"epochs": "12"})
+    space.wait("paused", lambda s: (s.get("checkpoint") or {}).get("step", 0) >= 2)
+    suspend(space, "paused", True)
+    space.phase("paused", "Suspended")
+    space.kubectl.run(
+        "wait", "--for=delete", "pod", "-n", space.name, "-l", "loopwright.io/name=paused",
+        "--timeout=90s",
+    )  # fmt: skip
+    suspend(space, "paused", False)
+    status = space.phase("paused", "Succeeded")
+    assert status["failures"] == {"application": 0, "infrastructure": 0}
+    assert metric(status, "started_at") >= 2
+    assert metric(status, "epochs_in_history") == 12
+
+
+def suspend(space: Space, name: str, value: bool) -> None:
+    """Sets runPolicy.suspend as a user would."""
+    patch = '{"spec":{"runPolicy":{"suspend":%s}}}' % str(value).lower()
+    space.kubectl.run("patch", "tj", name, "-n", space.name, "--type=merge", "-p", patch)
+
+
+def test_a_bug_in_the_script_is_named_in_the_status(space: Space) -> None:
+    space.train("buggy", scripts.FAILING)
+    status = space.phase("buggy", "Failed")
+    assert status["attempts"][0]["cause"] == "Application"
+    assert status["attempts"][0]["exitCode"] == 1
+    assert "the learning rate must be positive" in status["lastError"]["message"]
+    assert status["failures"] == {"application": 1, "infrastructure": 0}
+    assert space.rayjobs("buggy") == ["buggy-a1"]
+
+
+def test_a_missing_configmap_is_named_and_heals(space: Space) -> None:
+    space.train("waiting", "unused", script={"configMapRef": {"name": "code"}, "path": "main.py"})
+    space.wait("waiting", lambda s: "code" in str(s.get("conditions")), timeout=60)
+    assert space.rayjobs("waiting") == []
+    space.train("other", scripts.QUICK)
+    space.phase("other", "Succeeded")
+    code = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "code"}}
+    space.apply({**code, "data": {"main.py": scripts.QUICK}})
+    space.phase("waiting", "Succeeded")
+
+
+def test_deleting_a_running_job_removes_all_it_made(space: Space) -> None:
+    space.train("gone", scripts.COUNTING, hyperparameters={"epochs": "600"})
+    space.phase("gone", "Running")
+    space.kubectl.run("delete", "tj", "gone", "-n", space.name, "--timeout=60s")
+    kinds = "rayjobs,rayclusters,pods,configmaps,serviceaccounts,roles,rolebindings,networkpolicies"
+    deadline = time.monotonic() + 90
+    while left := space.kubectl.list(kinds, space.name, "loopwright.io/name=gone"):
+        names = [f"{item['kind']}/{item['metadata']['name']}" for item in left]
+        assert time.monotonic() < deadline, f"left behind: {names}"
+        time.sleep(1)
