@@ -52,7 +52,9 @@ def kind() -> Kubectl:
     """A kind cluster with KubeRay, and the images loaded."""
     kubeconfig = Path.home() / ".kube" / "loopwright-kind"
     kubeconfig.parent.mkdir(exist_ok=True)
-    clusters = subprocess.run(["kind", "get", "clusters"], capture_output=True, text=True, check=False)
+    clusters = subprocess.run(
+        ["kind", "get", "clusters"], capture_output=True, text=True, check=False
+    )
     if KIND_CLUSTER not in clusters.stdout.split():
         sh("kind", "create", "cluster", "--config", "kind-config.yaml")
     sh("kind", "export", "kubeconfig", "--name", KIND_CLUSTER, "--kubeconfig", str(kubeconfig))

@@ -30,7 +30,9 @@ def install(kubectl: Kubectl) -> None:
     A new image under the same tag does not change the Deployment, so its pods are replaced too.
     """
     kubectl.apply(*sorted((ROOT / "crds").glob("*.yaml")))
-    kubectl.run("wait", "--for=condition=Established", "--timeout=60s", "crd", "-l", "loopwright.io/crd")
+    kubectl.run(
+        "wait", "--for=condition=Established", "--timeout=60s", "crd", "-l", "loopwright.io/crd"
+    )
     kubectl.apply(text=manifest())
     kubectl.run("-n", NAMESPACE, "rollout", "restart", "deployment/loopwright")
     kubectl.run("-n", NAMESPACE, "rollout", "status", "deployment/loopwright", "--timeout=180s")

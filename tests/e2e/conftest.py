@@ -23,7 +23,11 @@ ENDED = frozenset({"Succeeded", "Failed"})
 def cluster_tool(*args: str) -> str:
     """Runs the cluster's own tool; what it prints on stdout is returned."""
     done = subprocess.run(
-        ["python3", "cluster/cli.py", *args], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
+        ["python3", "cluster/cli.py", *args],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
     )
     return done.stdout
 
@@ -78,7 +82,9 @@ class Space:
         """What a person would look at when a job does not do what it should."""
         seen = [
             self.kubectl.run("get", "rayjobs,pods", "-n", self.name, "-o", "wide", check=False),
-            self.kubectl.run("get", "events", "-n", self.name, "--sort-by=.lastTimestamp", check=False),
+            self.kubectl.run(
+                "get", "events", "-n", self.name, "--sort-by=.lastTimestamp", check=False
+            ),
         ]
         return "\n".join([name, json.dumps(status, indent=1), *seen])
 
@@ -124,7 +130,11 @@ def space(kubectl: Kubectl) -> Iterator[Space]:
     kubectl.apply(
         text=yaml.safe_dump_all(
             [
-                {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}},
+                {
+                    "apiVersion": "v1",
+                    "kind": "Namespace",
+                    "metadata": {"name": name, "labels": labels},
+                },
                 {
                     "apiVersion": "v1",
                     "kind": "PersistentVolumeClaim",
