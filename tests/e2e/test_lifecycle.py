@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -97,7 +98,7 @@ def test_suspend_frees_the_pods_and_resume_continues(space: Space) -> None:
 
 def suspend(space: Space, name: str, value: bool) -> None:
     """Sets runPolicy.suspend as a user would."""
-    patch = '{"spec":{"runPolicy":{"suspend":%s}}}' % str(value).lower()
+    patch = json.dumps({"spec": {"runPolicy": {"suspend": value}}})
     space.kubectl.run("patch", "tj", name, "-n", space.name, "--type=merge", "-p", patch)
 
 
