@@ -1,0 +1,128 @@
+"""The embedded cluster's command: `python3 cluster/cli.py up`. The Makefile calls it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+
+import addons
+import controlplane
+import host
+import images
+import node
+import processes
+import programs
+import teardown
+from paths import CONTROL_PLANE, FULL, HOME
+from progress import ClusterError, succeeds
+
+
+def up(_: argparse.Namespace) -> None:
+    """Build what is missing and start the whole cluster."""
+    started = time.monotonic()
+    host.preflight()
+    host.install_packages()
+    for program in programs.CLUSTER:
+        programs.build(program)
+    node.start()
+    addons.start()
+    print(f"\nThe cluster is up after {time.monotonic() - started:.0f} s. Use it with")
+    print(f"  export KUBECONFIG={FULL.kubeconfig} PATH={HOME}/bin:$PATH")
+    print(f"  kubectl get nodes        (logs are in {FULL.logs})")
+
+
+def down(options: argparse.Namespace) -> None:
+    """Stop the cluster and remove everything it made; the cache stays unless --purge."""
+    teardown.down(options.purge)
+
+
+def status(_: argparse.Namespace) -> None:
+    """Show each program and deployment; exit code 1 unless all run."""
+    names = processes.names(FULL)
+    if not names:
+        raise ClusterError("the cluster is not running; start it with `make cluster-up`")
+    dead = []
+    for name in names:
+        pid = processes.pid_of(FULL, name)
+        dead += [] if pid else [name]
+        print(f"{name:<26}{'running, pid ' + str(pid) if pid else 'DEAD, see ' + str(FULL.logs)}")
+    if "kube-apiserver" not in dead and "etcd" not in dead:
+        print("\n" + node.kubectl("get", "nodes"))
+        print(node.kubectl("get", "deployments", "-A"))
+    if dead:
+        raise ClusterError(f"not running: {', '.join(dead)}; `make cluster-up` starts them again")
+
+
+def build_images(_: argparse.Namespace) -> None:
+    """Build Loopwright's images and load them into the running cluster."""
+    if not succeeds([*images.CTR, "version"]):
+        raise ClusterError("the cluster is not running; start it with `make cluster-up`")
+    images.build_all()
+
+
+def control_plane_up(_: argparse.Namespace) -> None:
+    """Start only etcd and kube-apiserver, for integration tests."""
+    host.preflight(full=False)
+    controlplane.start(CONTROL_PLANE)
+    print(CONTROL_PLANE.kubeconfig)
+
+
+def control_plane_down(_: argparse.Namespace) -> None:
+    """Stop them and remove their data."""
+    teardown.down_control_plane()
+
+
+def kuberay_crds(_: argparse.Namespace) -> None:
+    """Print the folder of KubeRay's CRDs."""
+    print(addons.kuberay_crds())
+
+
+def s3(_: argparse.Namespace) -> None:
+    """Start a real S3 server in the cluster, with a bucket named loopwright."""
+    print(addons.s3())
+
+
+def fake_gpu(options: argparse.Namespace) -> None:
+    """Make the node claim COUNT GPUs that it has not; proves scheduling only."""
+    node.fake_gpus(options.count)
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "up": up,
+    "down": down,
+    "status": status,
+    "images": build_images,
+    "control-plane-up": control_plane_up,
+    "control-plane-down": control_plane_down,
+    "kuberay-crds": kuberay_crds,
+    "s3": s3,
+    "fake-gpu": fake_gpu,
+}
+
+
+def main() -> int:
+    """Entry point."""
+    parser = argparse.ArgumentParser(prog="cluster", description=__doc__)
+    parsers = parser.add_subparsers(dest="command", required=True)
+    for name, command in COMMANDS.items():
+        one = parsers.add_parser(name, help=command.__doc__)
+        if name == "down":
+            one.add_argument("--purge", action="store_true", help="remove the cache too")
+        if name == "fake-gpu":
+            one.add_argument("count", type=int)
+    options = parser.parse_args()
+    try:
+        COMMANDS[options.command](options)
+    except ClusterError as error:
+        print(f"cluster: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("cluster: interrupted; `make cluster-down` removes what was started", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""Takes the cluster away, whatever state it is in, and says what is left if anything is."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import controlplane
+import images
+import network
+import processes
+from paths import BRIDGE, CONTAINERD_SOCKET, CONTROL_PLANE, FULL, HOME
+from progress import ClusterError, run, step, succeeds
+
+CHAINS = re.compile(r"^:((?:KUBE|CNI)-\S+)", re.M)
+TABLES = ("nat", "filter", "mangle")
+
+
+def down_control_plane() -> None:
+    """Removes the control-plane-only cluster."""
+    controlplane.stop(CONTROL_PLANE)
+    shutil.rmtree(CONTROL_PLANE.state, ignore_errors=True)
+
+
+def down(purge: bool = False) -> None:
+    """Removes both clusters; with `purge` the cache as well.
+
+    Raises:
+        ClusterError: something is left, which it names.
+    """
+    with step("control plane of the tests"):
+        down_control_plane()
+    with step("programs"):
+        for name in ("kubelet", "kube-proxy", "kube-scheduler", "kube-controller-manager", "coredns"):
+            processes.stop(FULL, name)
+        controlplane.stop(FULL)
+    with step("pods"):
+        _kill_pods()
+        if succeeds([*images.CTR, "version"]):
+            images.remove_containers()
+        processes.stop(FULL, "containerd")
+    with step("mounts, network and folders"):
+        _unmount()
+        _remove_namespaces()
+        network.down()
+        _remove_rules()
+        _remove_cgroups()
+        shutil.rmtree(FULL.state, ignore_errors=True)
+        if purge:
+            shutil.rmtree(HOME, ignore_errors=True)
+    if left := leftovers():
+        raise ClusterError("left behind: " + "; ".join(left))
+
+
+def leftovers() -> list[str]:
+    """What of the cluster is still there."""
+    left = [f"process {pid} ({words[:80]})" for pid, words in _shims()]
+    left += [f"mount {mount}" for mount in _mounts()]
+    if Path(f"/sys/class/net/{BRIDGE}").exists():
+        left.append(f"interface {BRIDGE}")
+    left += [f"iptables chain {table}/{chain}" for table in TABLES for chain in _chains(table)]
+    left += [f"network namespace {name}" for name in _namespaces()]
+    left += [str(path) for path in (FULL.state, CONTROL_PLANE.state) if path.exists()]
+    return left
+
+
+def _shims() -> list[tuple[int, str]]:
+    """Processes of this cluster's containerd: each pod has one shim, named by its socket."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if "containerd-shim" in words and str(CONTAINERD_SOCKET) in words:
+            found.append((int(folder.name), words))
+    return found
+
+
+def _kill_pods() -> None:
+    """Kills shims and the containers below them. Works also when containerd was killed."""
+    shims = [pid for pid, _ in _shims()]
+    for pid in [child for shim in shims for child in _descendants(shim)] + shims:
+        processes.end(pid, patience=0)
+
+
+def _descendants(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task")
+    found: list[int] = []
+    for file in children.glob("*/children"):
+        try:
+            direct = [int(word) for word in file.read_text().split()]
+        except OSError:
+            continue
+        for child in direct:
+            found += [*_descendants(child), child]
+    return found
+
+
+def _mounts() -> list[str]:
+    lines = Path("/proc/mounts").read_text().splitlines()
+    return [target for line in lines if (target := line.split()[1]).startswith(f"{HOME}/")]
+
+
+def _unmount() -> None:
+    for target in sorted(_mounts(), reverse=True):
+        run("umount", "-l", target)
+
+
+def _namespaces() -> list[str]:
+    return [path.name for path in Path("/run/netns").glob("cni-*")]
+
+
+def _remove_namespaces() -> None:
+    for name in _namespaces():
+        run("ip", "netns", "del", name)
+
+
+def _chains(table: str) -> list[str]:
+    if shutil.which("iptables-save", path="/usr/sbin:/sbin:/usr/bin:/bin") is None:
+        return []
+    return CHAINS.findall(run("iptables-save", "-t", table))
+
+
+def _remove_rules() -> None:
+    """Removes kube-proxy's and the kubelet's chains and the rules that jump to them."""
+    for table in TABLES:
+        chains = set(_chains(table))
+        if not chains:
+            continue
+        kept = [
+            line
+            for line in run("iptables-save", "-t", table).splitlines()
+            if not any(word in chains for word in re.split(r"[ :]", line))
+        ]
+        run("iptables-restore", "-T", table, stdin="\n".join(kept) + "\n")
+
+
+def _remove_cgroups() -> None:
+    for root in Path("/sys/fs/cgroup").glob("**/kubepods"):
+        folders = [*root.rglob("*"), root]
+        for folder in sorted((f for f in folders if f.is_dir()), reverse=True):
+            subprocess.run(["rmdir", folder], capture_output=True, check=False)
