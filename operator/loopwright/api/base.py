@@ -28,6 +28,28 @@ class Cel:
         return {"rule": self.rule, "message": self.message}
 
 
+def cel_name(field: str) -> str:
+    """A field's name in CEL, which keeps some words for itself."""
+    return f"__{field}__" if field in {"function", "namespace", "package", "import"} else field
+
+
+def _add_rules(schema: dict[str, Any], cls: type[BaseModel]) -> None:
+    """Puts a model's CEL rules into its JSON schema, those on immutable fields included."""
+    if not issubclass(cls, ApiModel):
+        return
+    rules = [rule.schema() for rule in cls.cel]
+    rules += [
+        Cel(
+            f"has(self.{field}) == has(oldSelf.{field})"
+            f" && (!has(self.{field}) || self.{field} == oldSelf.{field})",
+            f"{name} is immutable; create a new object instead",
+        ).schema()
+        for name, field in sorted((name, cel_name(name)) for name in cls.immutable)
+    ]
+    if rules:
+        schema["x-kubernetes-validations"] = rules
+
+
 class ApiModel(BaseModel):
     """A piece of a spec: strict, immutable, camelCase on the wire."""
 
@@ -37,6 +59,7 @@ class ApiModel(BaseModel):
         extra="forbid",
         frozen=True,
         use_attribute_docstrings=True,
+        json_schema_extra=_add_rules,
     )
 
     cel: ClassVar[tuple[Cel, ...]] = ()

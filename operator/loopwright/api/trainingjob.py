@@ -236,15 +236,16 @@ Hyperparameters = Annotated[
 
 
 class TrainingJobSpec(ApiModel):
-    """What to train, on what, with which guarantees. Immutable but for suspend and the TTL."""
+    """What to train, on what, with which guarantees. Immutable but for suspend, the TTL, and the pods'
+    details (head, pod), which a running attempt keeps and the next one takes up."""
 
     cel: ClassVar[tuple[Cel, ...]] = (
         Cel(
-            "[has(self.function), has(self.command), has(self.script)].filter(x, x).size() == 1",
+            "[has(self.__function__), has(self.command), has(self.script)].filter(x, x).size() == 1",
             "set exactly one of script, function and command",
         ),
         Cel(
-            "!has(self.function) || !has(self.args)",
+            "!has(self.__function__) || !has(self.args)",
             "args go with script or command; a function gets hyperparameters",
         ),
         Cel(
@@ -256,8 +257,8 @@ class TrainingJobSpec(ApiModel):
         {
             "image", "rayVersion", "function", "command", "args", "script", "hyperparameters",
             "hyperparameterStyle", "env", "envFrom", "numWorkers", "resourcesPerWorker",
-            "procsPerWorker", "head", "inputs", "output", "checkpoint", "spot", "retry",
-            "scheduling", "metrics", "register", "pod",
+            "procsPerWorker",  "inputs", "output", "checkpoint", "spot", "retry",
+            "scheduling", "metrics", "register", 
         }
     )  # fmt: skip
 

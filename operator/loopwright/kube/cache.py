@@ -1,0 +1,98 @@
+"""What the operator last saw: its own objects and their children, indexed by owner.
+
+Watch events and the answers to writes both feed it, so a reconcile sees what it wrote itself even
+when the watch lags behind.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from typing import Any, Final
+
+from loopwright.api.names import LABEL_KIND, LABEL_NAME
+from loopwright.kube.resources import TRAININGJOB, Key
+
+OWN_KINDS: Final = frozenset({TRAININGJOB.kind})
+# How many deleted objects are remembered, so that a late event cannot bring one back.
+GRAVES: Final = 20_000
+
+
+class Cache:
+    """Objects by (kind, namespace, name)."""
+
+    def __init__(self) -> None:
+        self._objects: dict[Key, dict[str, Any]] = {}
+        self._children: defaultdict[Key, set[Key]] = defaultdict(set)
+        self._graves: OrderedDict[str, None] = OrderedDict()
+
+    def observe(self, event: str | None, obj: dict[str, Any]) -> Key | None:
+        """Takes in a watch event (None: from a listing) or a write's answer.
+
+        Returns:
+            The object of ours that it concerns, or None when it is news to nobody.
+        """
+        key, owner = key_of(obj), owner_of(obj)
+        uid = obj["metadata"].get("uid", "")
+        if event == "DELETED":
+            return self._remove(key, owner, uid)
+        known = self._objects.get(key)
+        if uid in self._graves or (known is not None and not _newer(obj, known)):
+            return None
+        # Nobody reads it, and it is often longer than all the rest.
+        obj["metadata"].pop("managedFields", None)
+        self._objects[key] = obj
+        if owner is not None and owner != key:
+            self._children[owner].add(key)
+        return owner
+
+    def get(self, key: Key) -> dict[str, Any] | None:
+        """One object; callers must not change it."""
+        return self._objects.get(key)
+
+    def children(self, owner: Key, kind: str) -> list[dict[str, Any]]:
+        """An object's children of one kind, by name."""
+        keys = sorted(key for key in self._children.get(owner, ()) if key.kind == kind)
+        return [self._objects[key] for key in keys]
+
+    def own(self) -> list[Key]:
+        """All objects of our own kinds."""
+        return [key for key in self._objects if key.kind in OWN_KINDS]
+
+    def _remove(self, key: Key, owner: Key | None, uid: str) -> Key | None:
+        self._graves[uid] = None
+        while len(self._graves) > GRAVES:
+            self._graves.popitem(last=False)
+        known = self._objects.get(key)
+        if known is not None and known["metadata"].get("uid") == uid:
+            del self._objects[key]
+            if owner is not None and owner in self._children:
+                self._children[owner].discard(key)
+                if not self._children[owner]:
+                    del self._children[owner]
+        return owner
+
+
+def key_of(obj: dict[str, Any]) -> Key:
+    """Kind, namespace and name of any object."""
+    meta = obj["metadata"]
+    return Key(obj["kind"], meta["namespace"], meta["name"])
+
+
+def owner_of(obj: dict[str, Any]) -> Key | None:
+    """The object of ours that this is, or was made for."""
+    if obj["kind"] in OWN_KINDS:
+        return key_of(obj)
+    labels = obj["metadata"].get("labels") or {}
+    if labels.get(LABEL_KIND) in OWN_KINDS and LABEL_NAME in labels:
+        return Key(labels[LABEL_KIND], obj["metadata"]["namespace"], labels[LABEL_NAME])
+    return None
+
+
+def _newer(obj: dict[str, Any], known: dict[str, Any]) -> bool:
+    new, old = obj["metadata"], known["metadata"]
+    if new.get("uid") != old.get("uid"):
+        return True
+    try:
+        return int(new["resourceVersion"]) > int(old["resourceVersion"])
+    except (KeyError, ValueError):
+        return True
