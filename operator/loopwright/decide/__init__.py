@@ -1,0 +1,1 @@
+"""Pure decisions: state in, decision out; the clock is an argument."""

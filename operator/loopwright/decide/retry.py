@@ -1,0 +1,35 @@
+"""Whether a failure is forgiven, and how long to wait before the next attempt."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from loopwright.api.policy import Retry
+from loopwright.api.trainingjob_status import Cause, Failures
+from loopwright.decide.types import Outcome
+
+
+def counted(failures: Failures, cause: Cause) -> Failures:
+    """The failures with one more."""
+    return Failures(
+        application=failures.application + (cause is Cause.APPLICATION),
+        infrastructure=failures.infrastructure + (cause is Cause.INFRASTRUCTURE),
+    )
+
+
+def forgiven(policy: Retry, failures: Failures, outcome: Outcome) -> bool:
+    """Whether another attempt may follow, after `failures` that include this one."""
+    if outcome.permanent:
+        return False
+    if outcome.cause is Cause.APPLICATION:
+        return failures.application <= policy.max_application_failures
+    if outcome.cause is Cause.INFRASTRUCTURE:
+        return failures.infrastructure <= policy.max_infrastructure_failures
+    return False
+
+
+def backoff(policy: Retry, failures: Failures) -> timedelta:
+    """The wait before the next attempt: doubles with each failure of either kind."""
+    count = failures.application + failures.infrastructure
+    seconds = policy.backoff_seconds * 2 ** max(0, min(count, 20) - 1)
+    return timedelta(seconds=min(seconds, policy.backoff_max_seconds))
