@@ -21,7 +21,7 @@ class Settings:
     ray_version: str = "2.60.0"
     """Version of Ray in that image."""
     default_output: str = ""
-    """Output of jobs that name none, for example s3://bucket/{namespace}/{name}; empty: required."""
+    """Output of jobs that name none, for example s3://b/{namespace}/{name}; or empty."""
     namespaces: tuple[str, ...] = ()
     """Namespaces to watch; none means all."""
     namespace: str = "loopwright-system"

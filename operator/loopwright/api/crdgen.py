@@ -43,7 +43,7 @@ COLUMNS: Final = (
 NAME_RULES: Final = (
     Cel(
         f"size(self.metadata.name) <= {names.MAX_JOB_NAME}",
-        f"metadata.name must have at most {names.MAX_JOB_NAME} characters: RayJobs are named after it",
+        f"metadata.name must have at most {names.MAX_JOB_NAME} characters, for RayJobs' sake",
     ),
     Cel(
         "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
@@ -213,7 +213,8 @@ def main() -> None:
     CRDS.mkdir(exist_ok=True)
     text = yaml.dump(crd, Dumper=_Dumper, sort_keys=True, width=100, allow_unicode=True)
     (CRDS / f"{names.GROUP}_{trainingjob.PLURAL}.yaml").write_text(
-        f"# Generated from operator/loopwright/api; change it there and run `make generate`.\n{text}"
+        "# Generated from operator/loopwright/api; change it there and run `make generate`.\n"
+        + text
     )
     REFERENCE.mkdir(parents=True, exist_ok=True)
     (REFERENCE / "trainingjob.md").write_text(reference(crd))

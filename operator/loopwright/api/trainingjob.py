@@ -236,12 +236,13 @@ Hyperparameters = Annotated[
 
 
 class TrainingJobSpec(ApiModel):
-    """What to train, on what, with which guarantees. Immutable but for suspend, the TTL, and the pods'
-    details (head, pod), which a running attempt keeps and the next one takes up."""
+    """What to train, on what, with which guarantees. Immutable but for suspend, the TTL, and the
+    pods' details (head, pod), which a running attempt keeps and the next one takes up."""
 
     cel: ClassVar[tuple[Cel, ...]] = (
         Cel(
-            "[has(self.__function__), has(self.command), has(self.script)].filter(x, x).size() == 1",
+            "[has(self.__function__), has(self.command), has(self.script)]"
+            ".filter(x, x).size() == 1",
             "set exactly one of script, function and command",
         ),
         Cel(

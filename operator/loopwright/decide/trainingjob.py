@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from loopwright.api import names
 from loopwright.api.trainingjob import TrainingJobSpec
 from loopwright.api.trainingjob_status import Attempt, Cause, LastError, TrainingJobStatus
 from loopwright.decide import retry
@@ -239,7 +240,7 @@ def _between_attempts(
         # Two clusters of one job must never train at once.
         return Decision(summarize(spec, status, seen, now), busy, POLL_BLOCKED)
     number = status.attempt + 1
-    attempt = Attempt(number=number, ray_job="", start_time=now)
+    attempt = Attempt(number=number, ray_job=names.rayjob_name(seen.job, number), start_time=now)
     status = _updated(
         status,
         attempt=number,

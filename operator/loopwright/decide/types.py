@@ -47,6 +47,8 @@ class Blocked:
 class Observed:
     """What is there."""
 
+    job: str
+    """Name of the TrainingJob."""
     generation: int
     rayjobs: dict[int, RayJobView] = field(default_factory=dict)
     """By attempt."""

@@ -47,7 +47,7 @@ class Lease:
 
     async def acquire(self) -> None:
         """Waits until this replica holds the Lease."""
-        while not await self._try():
+        while not await self._try():  # noqa: ASYNC110 (what is awaited is another machine)
             await asyncio.sleep(RETRY)
         logger.info("this replica leads: %s", self._identity)
 

@@ -1,0 +1,170 @@
+"""kopf's registration and settings. kopf only watches: every event ends as a key in the queue."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import kopf
+from prometheus_client import REGISTRY, start_http_server
+
+from loopwright import metrics
+from loopwright.api.names import GROUP, LABEL_KIND
+from loopwright.controller import Controller
+from loopwright.health import Health
+from loopwright.kube.cache import Cache
+from loopwright.kube.client import Client
+from loopwright.kube.lease import NAME as LEASE_NAME
+from loopwright.kube.lease import Lease, LostLease
+from loopwright.kube.ratelimit import TokenBucket
+from loopwright.kube.resources import CONFIGMAP, LEASE, RAYCLUSTER, RAYJOB, TRAININGJOB, Resource
+from loopwright.reconcile import trainingjob
+from loopwright.reconcile.context import Context
+from loopwright.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+CHILDREN = (RAYJOB, RAYCLUSTER, CONFIGMAP)
+SYNC_TIMEOUT = 60.0
+
+
+def configure(settings: kopf.OperatorSettings) -> None:
+    """Every setting that matters, with its reason."""
+    # A watch that says nothing is renewed: a lost TCP connection is silent for ever otherwise.
+    settings.watching.server_timeout = 240
+    settings.watching.client_timeout = 300
+    settings.watching.connect_timeout = 5
+    settings.watching.inactivity_timeout = 70
+    # Filtered by the server: without it all ConfigMaps of the cluster would stream in.
+    for child in CHILDREN:
+        settings.watching.label_selectors[child.group, child.version, child.plural] = LABEL_KIND
+    settings.networking.request_timeout = 30
+    # Handlers only fill a queue, so a few workers keep up with any number of objects.
+    settings.queueing.worker_limit = 20
+    # Our own Events say what matters; kopf's would repeat its log.
+    settings.posting.enabled = False
+    settings.posting.loggers = False
+    # Never used, since no handler of ours changes state; should one appear, it is told apart.
+    settings.persistence.finalizer = f"{GROUP}/operator"
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
+    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
+    # Our own Lease elects; kopf's peering pauses every replica of equal priority.
+    settings.peering.standalone = True
+
+
+class Operator:
+    """One replica."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.client = Client(TokenBucket(settings.qps, settings.burst))
+        self.cache = Cache()
+        self.health = Health()
+        ctx = Context(
+            self.client, self.cache, settings, lambda: datetime.now(UTC).replace(microsecond=0)
+        )
+        self.controller = Controller(ctx, {TRAININGJOB.kind: trainingjob.reconcile})
+        self._synced = asyncio.Event()
+
+    def registry(self) -> kopf.OperatorRegistry:
+        """What is watched."""
+        registry = kopf.OperatorRegistry()
+        for resource in (TRAININGJOB, *CHILDREN):
+            self._watch(registry, resource)
+
+        @kopf.on.event(
+            LEASE.group, LEASE.version, LEASE.plural, registry=registry,
+            field="metadata.name", value=LEASE_NAME,
+        )  # fmt: skip
+        async def on_lease(**_: Any) -> None:
+            self.health.event()
+
+        return registry
+
+    def _watch(self, registry: kopf.OperatorRegistry, resource: Resource) -> None:
+        @kopf.on.event(resource.group, resource.version, resource.plural, registry=registry)
+        async def on_event(event: Any, **_: Any) -> None:
+            self.health.event()
+            # kopf keeps the object; the cache drops parts of it.
+            obj = {"apiVersion": resource.api_version, "kind": resource.kind, **event["object"]}
+            obj["metadata"] = dict(obj["metadata"])
+            key = self.cache.observe(event["type"], obj)
+            if key is not None:
+                self.controller.queue.add(key)
+
+    async def lead(self, lease: Lease) -> None:
+        """Waits for the Lease, then reconciles until it is lost."""
+        await lease.acquire()
+        metrics.LEADER.set(1)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(lease.keep())
+                tasks.create_task(self.controller.run())
+        finally:
+            metrics.LEADER.set(0)
+
+
+async def run(settings: Settings) -> int:
+    """Runs a replica until it is told to stop (0) or loses its Lease (1)."""
+    operator = Operator(settings)
+    await operator.client.connect()
+    start_http_server(settings.metrics_port)
+    REGISTRY.register(metrics.JobCollector(operator.cache))
+    server = await operator.health.serve(settings.health_port)
+    identity = settings.identity or f"{socket.gethostname()}-{uuid.uuid4().hex[:6]}"
+    lease = Lease(operator.client, settings.namespace, identity)
+    stop, ready = asyncio.Event(), asyncio.Event()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(sign, stop.set)
+    watching = asyncio.create_task(_watch(operator, settings, stop, ready))
+    await _first(ready.wait(), watching)
+    operator.health.synced = True
+    leading = asyncio.create_task(operator.lead(lease))
+    await asyncio.wait({watching, leading}, return_when=asyncio.FIRST_COMPLETED)
+    code = _exit_code(leading) if not stop.is_set() else 0
+    leading.cancel()
+    await asyncio.gather(leading, return_exceptions=True)
+    if code == 0:
+        await lease.release()
+    stop.set()
+    await asyncio.gather(watching, return_exceptions=True)
+    await server.cleanup()
+    await operator.client.close()
+    return code
+
+
+async def _watch(
+    operator: Operator, settings: Settings, stop: asyncio.Event, ready: asyncio.Event
+) -> None:
+    kopf_settings = kopf.OperatorSettings()
+    configure(kopf_settings)
+    scope: dict[str, Any] = {"clusterwide": True}
+    if settings.namespaces:
+        scope = {"namespaces": [*settings.namespaces, settings.namespace]}
+    await kopf.operator(
+        registry=operator.registry(),
+        settings=kopf_settings,
+        standalone=True,
+        stop_flag=stop,
+        ready_flag=ready,
+        **scope,
+    )
+
+
+async def _first(*awaitables: Any) -> None:
+    tasks = [asyncio.ensure_future(item) for item in awaitables]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _exit_code(leading: asyncio.Task[None]) -> int:
+    error = leading.exception() if leading.done() and not leading.cancelled() else None
+    if isinstance(error, BaseExceptionGroup) and error.subgroup(LostLease):
+        logger.warning("the lease is lost; stepping down")
+    elif error is not None:
+        logger.error("the operator stops: %r", error)
+    return 1

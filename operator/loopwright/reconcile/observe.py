@@ -1,0 +1,124 @@
+"""Reads a TrainingJob's children from the cache, and what it needs from the API server."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import ValidationError
+
+from loopwright.api import names
+from loopwright.api.report import FINAL_STATES, MAX_REPORT_BYTES, Report
+from loopwright.api.trainingjob_status import TrainingJobStatus
+from loopwright.decide.types import Blocked, Observed, RayJobView
+from loopwright.desired.context import JobContext
+from loopwright.desired.pods import claims, secrets
+from loopwright.kube.errors import KindMissing, NotFound
+from loopwright.kube.resources import (
+    CLAIM,
+    CONFIGMAP,
+    LOCALQUEUE,
+    RAYCLUSTER,
+    RAYJOB,
+    SECRET,
+    Key,
+    Resource,
+)
+from loopwright.reconcile.context import Context
+
+logger = logging.getLogger(__name__)
+
+
+async def observe(
+    ctx: Context, key: Key, obj: dict[str, Any], status: TrainingJobStatus, job: JobContext | None
+) -> Observed:
+    """What is there, without asking the API server for more than the decision needs."""
+    rayjobs = {view.attempt: view for view in _rayjobs(ctx, key)}
+    report = _parse(ctx.cache.get(Key(CONFIGMAP.kind, key.namespace, names.report_name(key.name))))
+    current = rayjobs.get(status.attempt)
+    if current is not None and current.terminal and not _final(report, status.attempt):
+        # The last report is stored before KubeRay ends, but its watch event may come after.
+        report = await _fresh_report(ctx, key) or report
+    waiting = status.completion_time is None and status.attempt not in rayjobs
+    blocked = await _blocked(ctx, job) if waiting and job is not None else None
+    return Observed(key.name, obj["metadata"]["generation"], rayjobs, report, blocked)
+
+
+def _rayjobs(ctx: Context, key: Key) -> Iterator[RayJobView]:
+    clusters = {c["metadata"]["name"]: c for c in ctx.cache.children(key, RAYCLUSTER.kind)}
+    for obj in ctx.cache.children(key, RAYJOB.kind):
+        status, meta = obj.get("status") or {}, obj["metadata"]
+        cluster = status.get("rayClusterName", "")
+        live = (clusters.get(cluster) or {}).get("status") or {}
+        yield RayJobView(
+            name=meta["name"],
+            uid=meta["uid"],
+            attempt=int(meta["labels"][names.LABEL_ATTEMPT]),
+            deployment=status.get("jobDeploymentStatus", ""),
+            job=status.get("jobStatus", ""),
+            reason=status.get("reason", ""),
+            message=status.get("message", ""),
+            cluster=cluster,
+            dashboard=status.get("dashboardURL", ""),
+            ready_workers=live.get("readyWorkerReplicas", 0),
+            deleting="deletionTimestamp" in meta,
+        )
+
+
+def _final(report: Report | None, attempt: int) -> bool:
+    return report is not None and report.attempt == attempt and report.state in FINAL_STATES
+
+
+async def _fresh_report(ctx: Context, key: Key) -> Report | None:
+    try:
+        found = await ctx.client.get(CONFIGMAP, key.namespace, names.report_name(key.name))
+    except NotFound:
+        return None
+    ctx.cache.observe(None, {"apiVersion": "v1", "kind": "ConfigMap", **found})
+    return _parse(found)
+
+
+def _parse(configmap: dict[str, Any] | None) -> Report | None:
+    """The mailbox's content; what is not a report is ignored, since anyone in the pod writes it."""
+    text = ((configmap or {}).get("data") or {}).get(names.REPORT_KEY)
+    if text is None:
+        return None
+    if len(text.encode()) > MAX_REPORT_BYTES:
+        logger.warning("a report exceeds %d bytes and is ignored", MAX_REPORT_BYTES)
+        return None
+    try:
+        return Report.model_validate_json(text)
+    except ValidationError as error:
+        logger.warning("a report is malformed and ignored: %s", error.errors()[0]["msg"])
+        return None
+
+
+async def _blocked(ctx: Context, job: JobContext) -> Blocked | None:
+    """The first thing that the job names and that is not there."""
+    for resource, name, remedy in _needs(job):
+        try:
+            found = await ctx.client.exists(resource, job.namespace, name)
+        except KindMissing:
+            text = f"{resource.kind} is unknown to this cluster; install what provides it"
+            return Blocked("DependencyMissing", text)
+        if not found:
+            text = f"{resource.kind} '{name}' is missing in namespace '{job.namespace}'; {remedy}"
+            return Blocked(f"{resource.kind}NotFound", text)
+    return None
+
+
+def _needs(job: JobContext) -> Iterator[tuple[Resource, str, str]]:
+    spec = job.spec
+    if spec.script is not None and spec.script.config_map_ref is not None:
+        file = spec.script.path or "train.py"
+        yield CONFIGMAP, spec.script.config_map_ref.name, f"create it with the key {file}"
+    for one in spec.inputs:
+        if one.source.config_map_ref is not None:
+            yield CONFIGMAP, one.source.config_map_ref.name, f"input '{one.name}' reads it"
+    for claim in sorted(claims(job)):
+        yield CLAIM, claim, "create it, or change the pvc:// URI that names it"
+    for secret in sorted(secrets(job)):
+        yield SECRET, secret, "create it with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    if spec.scheduling is not None and spec.scheduling.queue is not None:
+        yield LOCALQUEUE, spec.scheduling.queue, "create the queue"
