@@ -47,7 +47,7 @@ class Controller:
 
     async def _one(self, key: Key) -> None:
         started = time.perf_counter()
-        where = {"kind": key.kind, "namespace": key.namespace, "name": key.name}
+        where = {"kind": key.kind, "object": f"{key.namespace}/{key.name}"}
         try:
             again = await self._reconcilers[key.kind](self._ctx, key)
         except Conflict:

@@ -8,7 +8,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Final
 
-FIELDS: Final = ("kind", "namespace", "name")
+# A record has a `name` of its own, so an object goes by its whole name.
+FIELDS: Final = ("kind", "object")
 
 
 class JsonFormatter(logging.Formatter):

@@ -77,6 +77,12 @@ class Operator:
         for resource in (TRAININGJOB, *CHILDREN):
             self._watch(registry, resource)
 
+        @kopf.on.login(registry=registry)
+        async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+            # kopf's own way needs the synchronous client; files are all there is to read.
+            account = kopf.login_with_service_account(**kwargs)
+            return account or kopf.login_with_kubeconfig(**kwargs)
+
         @kopf.on.event(
             LEASE.group, LEASE.version, LEASE.plural, registry=registry,
             field="metadata.name", value=LEASE_NAME,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from typing import Any, Final
 
@@ -123,13 +122,9 @@ class Client:
         await self._bucket.take()
         if self._session is None:
             raise Unavailable("not connected to the API server yet")
-        # The hook renews a ServiceAccount's token, which expires within the hour.
-        if self._config.refresh_api_key_hook is not None:
-            refreshed = self._config.refresh_api_key_hook(self._config)
-            if asyncio.iscoroutine(refreshed):
-                await refreshed
         headers = {"Accept": accept, "Content-Type": content, "User-Agent": "loopwright"}
-        if token := self._config.get_api_key_with_prefix("BearerToken"):
+        # Renews a ServiceAccount's token, which expires within the hour.
+        if token := await self._config.get_api_key_with_prefix("BearerToken", "authorization"):
             headers["Authorization"] = token
         data = None if body is None else orjson.dumps(body)
         try:
