@@ -1,0 +1,66 @@
+"""How training code talks to the driver: JSON frames over an authenticated local connection."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import threading
+from collections.abc import Callable
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Listener
+from typing import Any, Final
+
+ENV_ADDRESS: Final = "LOOPWRIGHT_CHANNEL"
+ENV_KEY: Final = "LOOPWRIGHT_CHANNEL_KEY"
+
+Message = dict[str, Any]
+
+
+class Server:
+    """The driver's end: calls `receive` with each message, one at a time."""
+
+    def __init__(self, host: str, receive: Callable[[Message], None]) -> None:
+        self._key = secrets.token_bytes(32)
+        self._listener = Listener((host, 0), authkey=self._key)
+        self._receive, self._lock = receive, threading.Lock()
+        self.env = {
+            ENV_ADDRESS: f"{host}:{self._listener.address[1]}",
+            ENV_KEY: self._key.hex(),
+        }
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection = self._listener.accept()
+            except (AuthenticationError, EOFError, ConnectionError):
+                continue  # Somebody without the key; the next one may have it.
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: Any) -> None:
+        while True:
+            try:
+                message = json.loads(connection.recv_bytes(1 << 20))
+            except (EOFError, OSError, ValueError):
+                return
+            with self._lock:
+                self._receive(message)
+
+
+_connection: Any = None
+
+
+def send(message: Message) -> None:
+    """Sends a message from training code; outside a job it is printed instead."""
+    global _connection
+    address = os.environ.get(ENV_ADDRESS)
+    if address is None:
+        print(json.dumps(message), flush=True)
+        return
+    if _connection is None:
+        host, _, port = address.rpartition(":")
+        _connection = Client((host, int(port)), authkey=bytes.fromhex(os.environ[ENV_KEY]))
+    _connection.send_bytes(json.dumps(message).encode())

@@ -1,0 +1,177 @@
+"""The driver: places one worker in each pod, follows them, and tells the operator how it went."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+from ray.util.placement_group import placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from loopwright.api import names
+from loopwright.api.report import RunError as RunErrorReport
+from loopwright.api.report import RunState
+from loopwright.api.runconfig import RunConfig
+from loopwright.api.trainingjob_status import Artifacts, Cause
+from loopwright.runtime import channel, checkpoints
+from loopwright.runtime.environment import checkpoint_secret
+from loopwright.runtime.errors import RunError
+from loopwright.runtime.mailbox import Mailbox
+from loopwright.runtime.processes import Ended
+from loopwright.runtime.state import RunProgress
+from loopwright.runtime.storage import Folder
+from loopwright.runtime.worker import Worker
+
+POLL: Final = 0.2
+START_TIMEOUT: Final = 300.0
+# Ray kills a stopped driver soon after; what is to be saved must be saved by then.
+GRACE: Final = 20.0
+MAX_MESSAGE: Final = 1024
+
+
+class Driver:
+    """One run of a job."""
+
+    def __init__(self, config: RunConfig, mailbox: Mailbox) -> None:
+        self._config, self._mailbox = config, mailbox
+        self._progress = RunProgress(int(os.environ.get(names.ENV_ATTEMPT, "1")))
+        self._stop = threading.Event()
+        self._workers: list[Any] = []
+
+    def main(self) -> int:
+        """Runs the job and reports; returns the exit code."""
+        signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
+        try:
+            self._train()
+        except RunError as error:
+            return self._failed(error)
+        except RayTaskError as error:
+            inner = error.cause if isinstance(error.cause, RunError) else None
+            return self._failed(inner or RunError("RuntimeFailed", str(error)[-MAX_MESSAGE:]))
+        except RayActorError as error:
+            text = f"a worker was lost: {error}"
+            return self._failed(RunError("WorkerLost", text, Cause.INFRASTRUCTURE))
+        if self._stop.is_set():
+            self._mailbox.put_last(self._progress.report(RunState.STOPPED))
+            return 128 + signal.SIGTERM
+        return 0 if self._mailbox.put_last(self._progress.report(RunState.SUCCEEDED)) else 1
+
+    def _train(self) -> None:
+        config = self._config
+        self._mailbox.put(self._progress.report(RunState.STARTING))
+        output = config.spec.output
+        secret = output.secret_ref.name if output and output.secret_ref else None
+        Folder(config.output_uri, secret).check_writable()
+        env = self._resume()
+        ray.init(log_to_driver=True, logging_level="WARNING")
+        server = channel.Server(ray.util.get_node_ip_address(), self._receive)
+        self._place(config.model_dump_json(by_alias=True, exclude_none=True), {**server.env, **env})
+        self._mailbox.put(self._progress.report(RunState.RUNNING))
+        for ended in self._follow():
+            if ended.exit_code and not self._stop.is_set():
+                raise exited(ended)
+        if not self._stop.is_set():
+            self._publish()
+
+    def _resume(self) -> dict[str, str]:
+        wanted = os.environ.get("LOOPWRIGHT_RESUME_FROM", "Latest")
+        folder = Folder(self._config.checkpoint_uri, checkpoint_secret(self._config))
+        # A driver that starts anew within an attempt goes on from what that attempt left.
+        uri = checkpoints.latest(folder) if wanted == "Latest" else None
+        if "://" in wanted:
+            uri = wanted
+        self._progress.resumed_from = uri
+        return {"LOOPWRIGHT_RESUME_URI": uri} if uri else {}
+
+    def _receive(self, message: dict[str, Any]) -> None:
+        self._progress.receive(message)
+        self._mailbox.put(self._progress.report(RunState.RUNNING))
+
+    def _place(self, config: str, env: dict[str, str]) -> None:
+        """One actor in each pod, holding all that the pod offers."""
+        spec = self._config.spec
+        nodes = 1 if spec.command is not None else max(1, spec.num_workers)
+        bundle: dict[str, float] = {"CPU": 1}
+        if spec.resources_per_worker.gpu:
+            bundle["GPU"] = spec.resources_per_worker.gpu
+        if spec.command is not None and spec.num_workers:
+            bundle = {"node:__internal_head__": 0.001}  # A command is the driver: on the head.
+        group = placement_group([bundle] * nodes, strategy="STRICT_SPREAD")
+        if not group.wait(START_TIMEOUT):
+            text = f"the workers were not there within {START_TIMEOUT:.0f} s"
+            raise RunError("WorkersMissing", text, Cause.INFRASTRUCTURE)
+        self._workers = [
+            ray.remote(Worker)
+            .options(
+                num_cpus=bundle.get("CPU", 0),
+                num_gpus=bundle.get("GPU", 0),
+                max_concurrency=3,
+                scheduling_strategy=PlacementGroupSchedulingStrategy(group, index),
+            )
+            .remote(config, env)
+            for index in range(nodes)
+        ]
+
+    def _follow(self) -> list[Ended]:
+        """Waits for all workers, unless one fails or the driver is told to stop."""
+        spec = self._config.spec
+        procs = spec.procs_per_worker
+        size = max(1, spec.resources_per_worker.gpu) if procs == "auto" else int(procs)
+        size = 1 if spec.command is not None else size
+        host, port = ray.get(self._workers[0].address.remote())
+        nodes = len(self._workers)
+        waiting = [
+            worker.run.remote(node, nodes, size, host, port)
+            for node, worker in enumerate(self._workers)
+        ]
+        results: list[Ended] = []
+        while waiting:
+            if self._stop.is_set():
+                ray.get([worker.stop.remote(GRACE) for worker in self._workers], timeout=GRACE + 5)
+                return results
+            done, waiting = ray.wait(waiting, timeout=POLL)
+            results += ray.get(done)
+            if any(ended.exit_code for ended in results):
+                break
+        return results
+
+    def _publish(self) -> None:
+        metrics = [metric.model_dump(mode="json") for metric in self._progress.metrics]
+        lineage = [one.model_dump(mode="json") for one in self._progress.inputs]
+        answer = ray.get(self._workers[0].publish.remote(metrics, lineage))
+        if answer is not None:
+            self._progress.artifacts = Artifacts.model_validate_json(answer)
+
+    def _failed(self, error: RunError) -> int:
+        if self._stop.is_set() and error.cause is Cause.INFRASTRUCTURE:
+            self._mailbox.put_last(self._progress.report(RunState.STOPPED))
+            return 128 + signal.SIGTERM
+        print(f"loopwright: {error.reason}: {error.message}", flush=True)
+        report = RunErrorReport(
+            cause=error.cause,
+            reason=error.reason,
+            message=error.message[-MAX_MESSAGE:] or error.reason,
+            exit_code=error.exit_code,
+        )
+        self._mailbox.put_last(self._progress.report(RunState.FAILED, error=report))
+        return 1
+
+
+def exited(ended: Ended) -> RunError:
+    """What a failed process means. A SIGKILL that nobody here sent is the kernel's, for memory."""
+    if ended.exit_code == -signal.SIGKILL:
+        text = "the process was killed, most likely for memory; raise resourcesPerWorker.memory"
+        return RunError("Killed", f"{text}\n{ended.tail}", Cause.INFRASTRUCTURE, ended.exit_code)
+    text = f"exit code {ended.exit_code}\n{ended.tail}"
+    return RunError("TrainingFailed", text, Cause.APPLICATION, ended.exit_code)
+
+
+def run() -> int:
+    """The whole run, from the configuration that the operator mounted."""
+    text = Path(os.environ[names.ENV_CONFIG]).read_text()
+    return Driver(RunConfig.model_validate_json(text), Mailbox()).main()

@@ -1,0 +1,126 @@
+"""Runs the training code's processes of one pod, as torchrun would."""
+
+from __future__ import annotations
+
+import collections
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+TAIL_LINES: Final = 20
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How the processes of a pod ended."""
+
+    exit_code: int
+    """0, or that of the first that failed; negative for a signal."""
+    tail: str
+    """The last lines of its output."""
+
+
+class Group:
+    """The processes of one pod. When one fails, the others are stopped."""
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        environments: Sequence[Mapping[str, str]],
+        patterns: Sequence[str],
+    ) -> None:
+        self._patterns = [re.compile(pattern) for pattern in patterns]
+        self._tails = [collections.deque[str](maxlen=TAIL_LINES) for _ in environments]
+        self._processes = [self._start(words, env) for env in environments]
+        self._threads = [
+            threading.Thread(target=self._read, args=(index,), daemon=True)
+            for index in range(len(environments))
+        ]
+
+    def wait(self, tell: Callable[[dict[str, Any]], None]) -> Ended:
+        """Waits for all processes; `tell` gets the metrics found in rank 0's output."""
+        self._tell = tell
+        for thread in self._threads:
+            thread.start()
+        failed = None
+        while failed is None and any(p.poll() is None for p in self._processes):
+            failed = next(
+                (i for i, p in enumerate(self._processes) if p.poll() not in (None, 0)), None
+            )
+            time.sleep(0.05)
+        if failed is None:
+            failed = next((i for i, p in enumerate(self._processes) if p.returncode), None)
+        if failed is not None:
+            self.stop(5)
+        for thread in self._threads:
+            thread.join(5)
+        index = failed or 0
+        return Ended(self._processes[index].returncode, "\n".join(self._tails[index]))
+
+    def stop(self, patience: float) -> None:
+        """SIGTERM to all, and SIGKILL to those that do not go."""
+        for process in self._processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + patience
+        for process in self._processes:
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    @staticmethod
+    def _start(words: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[str]:
+        try:
+            return subprocess.Popen(  # noqa: S603 (words, never a shell)
+                words, env={**os.environ, **env}, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT, text=True, errors="replace", bufsize=1,
+            )  # fmt: skip
+        except OSError as error:
+            text = f"import sys; sys.exit({f'{words[0]}: {error.strerror}'!r})"
+            return subprocess.Popen(  # noqa: S603
+                [sys.executable, "-c", text],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+
+    def _read(self, index: int) -> None:
+        stream = self._processes[index].stdout
+        assert stream is not None
+        for line in stream:
+            self._tails[index].append(line.rstrip())
+            print(f"[{index}] {line}" if len(self._processes) > 1 else line, end="", flush=True)
+            if index == 0 and self._patterns and (found := metrics(line, self._patterns)):
+                self._tell(found)
+
+
+def metrics(line: str, patterns: Sequence[re.Pattern[str]]) -> dict[str, Any] | None:
+    """What patterns find in a line: groups `name` and `value`, or groups named after metrics."""
+    values: dict[str, float] = {}
+    step = None
+    for pattern in patterns:
+        for match in pattern.finditer(line):
+            groups = {key: text for key, text in match.groupdict().items() if text is not None}
+            step = _number(groups.pop("step", None), step)
+            if "name" in groups and "value" in groups:
+                groups = {groups["name"]: groups["value"]}
+            values |= {key: n for key, text in groups.items() if (n := _number(text)) is not None}
+    if not values:
+        return None
+    return {"type": "report", "metrics": values, "step": None if step is None else int(step)}
+
+
+def _number(text: str | None, default: float | None = None) -> float | None:
+    try:
+        return default if text is None else float(text)
+    except ValueError:
+        return default

@@ -1,0 +1,103 @@
+"""What the driver knows about the run, kept as the report that it will write."""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from loopwright.api.report import Report, RunState
+from loopwright.api.trainingjob_status import (
+    Artifacts,
+    CheckpointStatus,
+    DataLineage,
+    MetricValue,
+    Progress,
+)
+
+MAX_METRICS = 64
+
+
+class RunProgress:
+    """Takes in messages of the training code, and gives out reports."""
+
+    def __init__(self, attempt: int) -> None:
+        self._attempt, self._run_id = attempt, uuid.uuid4().hex[:16]
+        self._metrics: dict[str, MetricValue] = {}
+        self._progress: Progress | None = None
+        self._first: tuple[int, float] | None = None
+        self.checkpoint: CheckpointStatus | None = None
+        self.resumed_from: str | None = None
+        self.inputs: list[DataLineage] = []
+        self.artifacts: Artifacts | None = None
+
+    @property
+    def metrics(self) -> list[MetricValue]:
+        """Latest values."""
+        return list(self._metrics.values())
+
+    def receive(self, message: dict[str, Any]) -> None:
+        """One message; one that makes no sense is dropped, since code of others sent it."""
+        try:
+            if message["type"] == "report":
+                self._report(message)
+            elif message["type"] == "checkpoint":
+                count = self.checkpoint.count if self.checkpoint else 0
+                self.checkpoint = CheckpointStatus(
+                    uri=message["uri"], step=message["step"], time=_now(), count=count + 1
+                )
+            elif message["type"] == "input" and message["name"] not in {
+                i.name for i in self.inputs
+            }:
+                self.inputs.append(DataLineage.model_validate(message))
+        except (KeyError, TypeError, ValueError) as error:
+            print(f"loopwright: a message was ignored: {error}", flush=True)
+
+    def report(self, state: RunState, **more: Any) -> Report:
+        """The report of now."""
+        return Report(
+            attempt=self._attempt, run_id=self._run_id, state=state, time=_now(),
+            progress=self._progress, metrics=self.metrics, checkpoint=self.checkpoint,
+            resumed_from=self.resumed_from, inputs=self.inputs, artifacts=self.artifacts, **more,
+        )  # fmt: skip
+
+    def _report(self, message: dict[str, Any]) -> None:
+        step, total = message.get("step"), message.get("total_steps")
+        for name, value in message.get("metrics", {}).items():
+            if name in self._metrics or len(self._metrics) < MAX_METRICS:
+                self._metrics[name] = _merged(self._metrics.get(name), name, float(value), step)
+        percent = eta = None
+        if step is not None and total:
+            percent = max(0, min(100, int(100 * step / total)))
+            eta = self._eta(step, total)
+        self._progress = Progress(
+            percent=percent, step=step, total_steps=total, epoch=message.get("epoch"),
+            eta_seconds=eta, updated_at=_now(),
+        )  # fmt: skip
+
+    def _eta(self, step: int, total: int) -> int | None:
+        """From the pace of this run: what an earlier attempt did took another time."""
+        now = time.monotonic()
+        if self._first is None or step < self._first[0]:
+            self._first = (step, now)
+        done = step - self._first[0]
+        return math.ceil((now - self._first[1]) / done * (total - step)) if done else None
+
+
+def _merged(old: MetricValue | None, name: str, value: float, step: int | None) -> MetricValue:
+    text = format(value, ".6g")
+    if math.isfinite(value):
+        low = value if old is None or old.min is None else min(value, float(old.min))
+        high = value if old is None or old.max is None else max(value, float(old.max))
+        return MetricValue(
+            name=name, value=text, step=step, min=format(low, ".6g"), max=format(high, ".6g")
+        )
+    return MetricValue(
+        name=name, value=text, step=step, min=old.min if old else None, max=old.max if old else None
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)

@@ -1,0 +1,171 @@
+"""Folders in S3 and on claims, through pyarrow.fs; refusals become one clear line."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pyarrow import fs
+
+from loopwright.api import names
+from loopwright.runtime.errors import RunError
+
+SECRETS = Path(names.CONFIG_DIR) / "secrets"
+CHUNK = 1 << 20
+
+
+def credentials(secret: str | None) -> dict[str, str]:
+    """AWS_* values: a Secret's files when one is named, else the environment."""
+    values = {key: value for key, value in os.environ.items() if key.startswith("AWS_")}
+    if secret is not None:
+        folder = SECRETS / secret
+        values |= {file.name: file.read_text().strip() for file in folder.glob("AWS_*")}
+    return values
+
+
+class Folder:
+    """A folder at a URI: s3://bucket/path or pvc://claim/path.
+
+    Args:
+        secret: Name of the mounted Secret with credentials.
+    """
+
+    def __init__(self, uri: str, secret: str | None = None) -> None:
+        self.uri = uri.rstrip("/")
+        scheme, _, rest = self.uri.partition("://")
+        if scheme == "pvc":
+            claim, _, path = rest.partition("/")
+            self._fs: Any = fs.LocalFileSystem()
+            self._root = f"{names.PVC_DIR}/{claim}/{path}".rstrip("/")
+        elif scheme == "s3":
+            self._fs = _s3(credentials(secret))
+            self._root = rest
+        else:
+            raise RunError("SchemeUnknown", f"{uri}: only s3:// and pvc:// can be written")
+
+    def child(self, name: str) -> str:
+        """URI of something in the folder."""
+        return f"{self.uri}/{name}"
+
+    def write(self, name: str, content: bytes) -> None:
+        """Writes a small file."""
+        with refusals(self.uri):
+            self._fs.create_dir(self._path(name).rpartition("/")[0], recursive=True)
+            with self._fs.open_output_stream(self._path(name)) as stream:
+                stream.write(content)
+
+    def read(self, name: str) -> bytes | None:
+        """Reads a small file, or None when it is not there."""
+        with refusals(self.uri):
+            if self._fs.get_file_info(self._path(name)).type != fs.FileType.File:
+                return None
+            with self._fs.open_input_stream(self._path(name)) as stream:
+                return bytes(stream.read())
+
+    def upload(self, source: Path, name: str) -> None:
+        """Copies a local file."""
+        with refusals(self.uri), source.open("rb") as file:
+            self._fs.create_dir(self._path(name).rpartition("/")[0], recursive=True)
+            with self._fs.open_output_stream(self._path(name)) as stream:
+                while chunk := file.read(CHUNK):
+                    stream.write(chunk)
+
+    def download(self, name: str, target: Path) -> None:
+        """Copies a file, or all files of a sub-folder, to a local folder."""
+        with refusals(self.uri):
+            for path in self.files(name):
+                local = target / path.removeprefix(f"{name}/")
+                local.parent.mkdir(parents=True, exist_ok=True)
+                with (
+                    self._fs.open_input_stream(self._path(path)) as stream,
+                    local.open("wb") as out,
+                ):
+                    while chunk := stream.read(CHUNK):
+                        out.write(chunk)
+
+    def files(self, name: str = "") -> list[str]:
+        """Paths of all files under a name, relative to the folder."""
+        with refusals(self.uri):
+            selector = fs.FileSelector(self._path(name), recursive=True, allow_not_found=True)
+            infos = self._fs.get_file_info(selector)
+        prefix = len(self._root) + 1
+        return sorted(info.path[prefix:] for info in infos if info.type == fs.FileType.File)
+
+    def folders(self) -> list[str]:
+        """Names of direct sub-folders."""
+        with refusals(self.uri):
+            selector = fs.FileSelector(self._root, recursive=False, allow_not_found=True)
+            infos = self._fs.get_file_info(selector)
+        return sorted(info.base_name for info in infos if info.type == fs.FileType.Directory)
+
+    def remove(self, name: str) -> None:
+        """Deletes a sub-folder."""
+        with refusals(self.uri):
+            self._fs.delete_dir(self._path(name))
+
+    def check_writable(self) -> None:
+        """Fails early and clearly where results could not be stored after hours of training."""
+        self.write(".loopwright-write-check", b"")
+        with refusals(self.uri):
+            self._fs.delete_file(self._path(".loopwright-write-check"))
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}" if name else self._root
+
+
+def _s3(values: dict[str, str]) -> Any:
+    options: dict[str, Any] = {"region": values.get("AWS_REGION", "us-east-1")}
+    if "AWS_ACCESS_KEY_ID" in values:
+        options["access_key"] = values["AWS_ACCESS_KEY_ID"]
+        options["secret_key"] = values.get("AWS_SECRET_ACCESS_KEY", "")
+        if "AWS_SESSION_TOKEN" in values:
+            options["session_token"] = values["AWS_SESSION_TOKEN"]
+    if "AWS_ENDPOINT_URL" in values:
+        options["endpoint_override"] = values["AWS_ENDPOINT_URL"]
+    return fs.S3FileSystem(**options)
+
+
+@contextmanager
+def refusals(uri: str) -> Iterator[None]:
+    """Turns a storage's refusal into one line that says what to do."""
+    try:
+        yield
+    except PermissionError as error:
+        raise RunError(
+            "StorageRefused", f"{uri}: access denied; check its secretRef: {error}"
+        ) from error
+    except FileNotFoundError as error:
+        raise RunError(
+            "StorageNotFound", f"{uri}: not found; create the bucket or claim"
+        ) from error
+    except OSError as error:
+        text = str(error)
+        if error.errno == 28 or "No space" in text:
+            raise RunError("NoSpace", f"{uri}: no space left") from error
+        if "ACCESS_DENIED" in text or "403" in text:
+            raise RunError(
+                "StorageRefused", f"{uri}: access denied; check its secretRef"
+            ) from error
+        if "NO_SUCH_BUCKET" in text:
+            raise RunError("StorageNotFound", f"{uri}: no such bucket; create it") from error
+        raise RunError("StorageFailed", f"{uri}: {text[:300]}") from error
+
+
+def sha256(file: Path) -> str:
+    """Digest of a local file, as `sha256:<hex>`."""
+    with file.open("rb") as stream:
+        return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+
+
+def digest(path: Path) -> tuple[str, int]:
+    """Digest and size of a file or folder, as DataSource.digest defines them."""
+    if path.is_file():
+        return sha256(path), path.stat().st_size
+    files = sorted(p for p in path.rglob("*") if p.is_file() and "/.." not in str(p))
+    lines = [f"{sha256(p).removeprefix('sha256:')}  {p.relative_to(path)}\n" for p in files]
+    whole = hashlib.sha256("".join(lines).encode()).hexdigest()
+    return f"sha256:{whole}", sum(p.stat().st_size for p in files)
