@@ -52,6 +52,7 @@ def _authority(folder: Path, name: str) -> None:
         return
     run(
         "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650",
+        "-addext", "keyUsage=critical,keyCertSign,cRLSign",
         "-subj", f"/CN={name}", "-keyout", folder / f"{name}.key", "-out", folder / f"{name}.crt",
     )  # fmt: skip
 
@@ -69,7 +70,9 @@ def _signed(
     )  # fmt: skip
     extensions = folder / f"{name}.ext"
     usage = "serverAuth,clientAuth" if names else "clientAuth"
-    lines = [f"extendedKeyUsage={usage}"] + ([f"subjectAltName={names}"] if names else [])
+    # Python 3.13 refuses certificates without the key identifier.
+    lines = [f"extendedKeyUsage={usage}", "authorityKeyIdentifier=keyid"]
+    lines += ([f"subjectAltName={names}"] if names else [])
     extensions.write_text("\n".join(lines))
     run(
         "openssl", "x509", "-req", "-days", "3650", "-in", request, "-extfile", extensions,

@@ -46,7 +46,7 @@ def _place(one: Input) -> Path:
         return target  # A ConfigMap, mounted by the kubelet.
     if one.source.uri.startswith("pvc://"):
         claim, _, path = one.source.uri.removeprefix("pvc://").partition("/")
-        mounted = Path(names.PVC_DIR) / claim / path
+        mounted: Path = Path(names.PVC_DIR) / claim / path
         if not mounted.exists():
             raise RunError("InputMissing", f"input '{one.name}': {one.source.uri} does not exist")
         return mounted

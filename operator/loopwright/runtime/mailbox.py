@@ -1,4 +1,4 @@
-"""Writes the job's report ConfigMap: never more often than every few seconds, the last one surely."""
+"""Writes the job's report ConfigMap: at most every few seconds, and the last one surely."""
 
 from __future__ import annotations
 
@@ -59,6 +59,8 @@ class Mailbox:
         path += os.environ[names.ENV_REPORT]
         try:
             context = ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt"))
+            # Python 3.13 asks of a CA what RFC 5280 does, and many clusters' lack it.
+            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
             connection = http.client.HTTPSConnection(host, int(port), timeout=15, context=context)
             headers = {
                 "Authorization": f"Bearer {(ACCOUNT / 'token').read_text()}",

@@ -31,7 +31,7 @@ def save_model(
     baseline: Any = None,
     feature_names: Sequence[str] | None = None,
 ) -> Path:
-    """Exports a torch module to ONNX, with a free first (batch) dimension. Does nothing but on rank 0.
+    """Exports a torch module to ONNX, with a free first (batch) dimension, on rank 0 alone.
 
     Args:
         module: A torch module, or the DistributedDataParallel around one.
