@@ -119,4 +119,3 @@ def _scratch(program: programs.Foreign) -> str:
 
 def _rollout(namespace: str, deployment: str) -> None:
     kubectl("-n", namespace, "rollout", "status", f"deployment/{deployment}", "--timeout=120s")
-

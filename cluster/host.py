@@ -40,7 +40,9 @@ def problems(full: bool) -> list[str]:
     if sys.platform != "linux" or os.uname().machine != "x86_64":
         found.append("an x86_64 Linux is needed")
     if full and os.geteuid() != 0:
-        found.append("root is needed: containers, network and mounts are made directly on this machine")
+        found.append(
+            "root is needed: containers, network and mounts are made directly on this machine"
+        )
     if full and not Path("/sys/fs/cgroup").is_dir():
         found.append("the kernel must have control groups mounted at /sys/fs/cgroup")
     if full and "overlay" not in Path("/proc/filesystems").read_text():
@@ -82,7 +84,16 @@ def install_packages() -> None:
     log = HOME / "logs" / "packages.log"
     with step(f"Debian packages: {' '.join(packages)}"):
         run("apt-get", "update", "-qq", env=env, log=log)
-        run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages, env=env, log=log)
+        run(
+            "apt-get",
+            "install",
+            "-y",
+            "-qq",
+            "--no-install-recommends",
+            *packages,
+            env=env,
+            log=log,
+        )
 
 
 def go() -> Path:

@@ -22,7 +22,12 @@ RUNTIME = "localhost/loopwright/runtime:dev"
 SOURCE = ("operator/loopwright", "pyproject.toml")
 INPUTS = {
     OPERATOR: ("images/operator", "requirements/operator.lock", *SOURCE),
-    RUNTIME: ("images/runtime", "requirements/runtime.lock", "requirements/runtime-cuda.lock", *SOURCE),
+    RUNTIME: (
+        "images/runtime",
+        "requirements/runtime.lock",
+        "requirements/runtime-cuda.lock",
+        *SOURCE,
+    ),
 }
 BUILD_TRIES = 3
 

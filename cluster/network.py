@@ -26,7 +26,9 @@ CNI = {
             "ipam": {
                 "type": "host-local",
                 "dataDir": str(FULL.state / "cni" / "addresses"),
-                "ranges": [[{"subnet": POD_CIDR, "rangeStart": NODE_IP.rpartition(".")[0] + ".10"}]],
+                "ranges": [
+                    [{"subnet": POD_CIDR, "rangeStart": NODE_IP.rpartition(".")[0] + ".10"}]
+                ],
                 "routes": [{"dst": "0.0.0.0/0"}],
             },
         },

@@ -72,7 +72,7 @@ def _signed(
     usage = "serverAuth,clientAuth" if names else "clientAuth"
     # Python 3.13 refuses certificates without the key identifier.
     lines = [f"extendedKeyUsage={usage}", "authorityKeyIdentifier=keyid"]
-    lines += ([f"subjectAltName={names}"] if names else [])
+    lines += [f"subjectAltName={names}"] if names else []
     extensions.write_text("\n".join(lines))
     run(
         "openssl", "x509", "-req", "-days", "3650", "-in", request, "-extfile", extensions,

@@ -44,9 +44,7 @@ KUBERAY = Foreign("kuberay", "github.com/ray-project/kuberay/ray-operator@v1.6.2
 METRICS_SERVER = Foreign(
     "metrics-server", "sigs.k8s.io/metrics-server@v0.9.0", "./cmd/metrics-server"
 )
-LOCAL_PATH = Foreign(
-    "local-path-provisioner", "github.com/rancher/local-path-provisioner@v0.0.30"
-)
+LOCAL_PATH = Foreign("local-path-provisioner", "github.com/rancher/local-path-provisioner@v0.0.30")
 S3 = Foreign("versitygw", "github.com/versity/versitygw@v1.8.0", "./cmd/versitygw")
 
 CLUSTER = (NODE, DNS, KUBERAY, METRICS_SERVER, LOCAL_PATH)

@@ -65,7 +65,9 @@ def run(
     if done.returncode != 0:
         tail = " | ".join((done.stderr or done.stdout).strip().splitlines()[-4:])
         where = f"; whole output in {log}" if log else ""
-        raise ClusterError(f"`{' '.join(words[:4])} …` exited with {done.returncode}: {tail}{where}")
+        raise ClusterError(
+            f"`{' '.join(words[:4])} …` exited with {done.returncode}: {tail}{where}"
+        )
     return done.stdout
 
 

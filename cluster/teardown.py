@@ -33,7 +33,13 @@ def down(purge: bool = False) -> None:
     with step("control plane of the tests"):
         down_control_plane()
     with step("programs"):
-        for name in ("kubelet", "kube-proxy", "kube-scheduler", "kube-controller-manager", "coredns"):
+        for name in (
+            "kubelet",
+            "kube-proxy",
+            "kube-scheduler",
+            "kube-controller-manager",
+            "coredns",
+        ):
             processes.stop(FULL, name)
         controlplane.stop(FULL)
     with step("pods"):

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import kopf
+from kopf._core.engines.peering import Identity
 from prometheus_client import REGISTRY, start_http_server
 
 from loopwright import metrics
@@ -132,7 +133,7 @@ async def run(settings: Settings) -> int:
     operator.health.synced = True
     leading = asyncio.create_task(operator.lead(lease))
     await asyncio.wait({watching, leading}, return_when=asyncio.FIRST_COMPLETED)
-    code = _exit_code(leading) if not stop.is_set() else 0
+    code = _exit_code(leading, watching) if not stop.is_set() else 0
     leading.cancel()
     await asyncio.gather(leading, return_exceptions=True)
     if code == 0:
@@ -156,6 +157,8 @@ async def _watch(
         registry=operator.registry(),
         settings=kopf_settings,
         standalone=True,
+        # kopf would ask for the user's name, and a pod's user has none.
+        identity=Identity("loopwright"),
         stop_flag=stop,
         ready_flag=ready,
         **scope,
@@ -167,10 +170,11 @@ async def _first(*awaitables: Any) -> None:
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
 
 
-def _exit_code(leading: asyncio.Task[None]) -> int:
-    error = leading.exception() if leading.done() and not leading.cancelled() else None
-    if isinstance(error, BaseExceptionGroup) and error.subgroup(LostLease):
-        logger.warning("the lease is lost; stepping down")
-    elif error is not None:
-        logger.error("the operator stops: %r", error)
+def _exit_code(*tasks: asyncio.Task[None]) -> int:
+    for task in tasks:
+        error = task.exception() if task.done() and not task.cancelled() else None
+        if isinstance(error, BaseExceptionGroup) and error.subgroup(LostLease):
+            logger.warning("the lease is lost; stepping down")
+        elif error is not None:
+            logger.error("the operator stops", exc_info=error)
     return 1

@@ -1,0 +1,74 @@
+"""What must be true of the repository itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from loopwright.api import crdgen
+from loopwright.api.trainingjob import TrainingJobSpec
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_operator_is_still_the_standard_library() -> None:
+    code = "import operator, sys; print(operator.__file__)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert Path(done.stdout.strip()).parent == Path(subprocess.__file__).parent
+    assert not (ROOT / "operator" / "__init__.py").exists()
+
+
+def test_generated_files_are_up_to_date() -> None:
+    committed = yaml.safe_load((ROOT / "crds" / "loopwright.io_trainingjobs.yaml").read_text())
+    assert committed == crdgen.trainingjob_crd()
+
+
+def test_files_stay_short() -> None:
+    long = {
+        str(path.relative_to(ROOT)): count
+        for folder in ("operator", "cluster", "tools")
+        for path in (ROOT / folder).rglob("*.py")
+        if (count := len(path.read_text().splitlines())) > 400
+    }
+    assert long == {}
+
+
+@pytest.mark.parametrize("name", ["operator", "runtime", "runtime-cuda", "dev"])
+def test_locks_have_hashes_and_name_no_index(name: str) -> None:
+    text = (ROOT / "requirements" / f"{name}.lock").read_text()
+    entries = [e for e in text.split("\n") if e and not e.startswith((" ", "#"))]
+    assert entries
+    assert all("==" in entry and entry.endswith("\\") for entry in entries)
+    assert "http://" not in text
+    assert "https://" not in text
+
+
+def test_the_operator_has_no_heavy_dependencies() -> None:
+    text = (ROOT / "requirements" / "operator.lock").read_text()
+    names = {line.partition("==")[0] for line in text.splitlines() if "==" in line}
+    assert not names & {"torch", "ray", "kserve", "numpy"}
+
+
+def manifests() -> list[dict]:
+    found = []
+    for file in (ROOT / "examples").glob("*.yaml"):
+        found += list(yaml.safe_load_all(file.read_text()))
+    for block in (ROOT / "README.md").read_text().split("```yaml\n")[1:]:
+        found += list(yaml.safe_load_all(block.partition("```")[0]))
+    return [one for one in found if one["kind"] == "TrainingJob"]
+
+
+def test_every_manifest_we_show_is_valid() -> None:
+    assert len(manifests()) >= 2
+    for manifest in manifests():
+        TrainingJobSpec.model_validate(manifest["spec"])
+
+
+def test_the_kind_cluster_is_valid() -> None:
+    config = yaml.safe_load((ROOT / "kind-config.yaml").read_text())
+    assert (config["kind"], config["apiVersion"]) == ("Cluster", "kind.x-k8s.io/v1alpha4")
+    assert all(p["hostPort"] for node in config["nodes"] for p in node["extraPortMappings"])
