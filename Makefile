@@ -16,7 +16,7 @@ demo: venv ## Bring up a cluster, install Loopwright, train a network, show the 
 	$(PY) tools/demo.py
 
 .PHONY: test
-test: lint test-unit test-contract test-integration test-e2e ## Run every check and test tier; needs root for the cluster.
+test: lint test-unit test-contract test-e2e ## Run every check and test tier; needs root for the cluster.
 
 ## The cluster on this machine
 
@@ -38,15 +38,12 @@ install: venv ## Install CRDs and operator into the running embedded cluster.
 
 ## Tests
 
-.PHONY: test-unit test-contract test-integration test-e2e
+.PHONY: test-unit test-contract test-e2e
 test-unit: venv ## Pure tests: seconds, no I/O beyond temporary files.
 	$(PY) -m pytest -q tests/unit
 
 test-contract: venv ## Our schemas against a real API server.
 	$(PY) -m pytest -q tests/contract
-
-test-integration: venv ## The operator against a real control plane, other controllers faked.
-	$(PY) -m pytest -q tests/integration
 
 test-e2e: venv ## Real training on the whole embedded cluster.
 	$(PY) -m pytest -q tests/e2e
@@ -86,5 +83,5 @@ generate: venv ## Write the CRDs and the field reference from the models.
 locks: ## Resolve the locked requirements anew.
 	requirements/compile.sh
 
-bench: venv ## Measure start latency and training throughput against their peers.
+bench: venv ## Measure start latency against a RayJob written by hand.
 	$(PY) -m tests.perf

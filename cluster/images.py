@@ -19,7 +19,7 @@ BASE = f"localhost/loopwright/debian:{SUITE}"
 OPERATOR = "localhost/loopwright/operator:dev"
 RUNTIME = "localhost/loopwright/runtime:dev"
 
-SOURCE = ("operator/loopwright", "pyproject.toml")
+SOURCE = ("operator/loopwright",)
 INPUTS = {
     OPERATOR: ("images/operator", "requirements/operator.lock", *SOURCE),
     RUNTIME: (
