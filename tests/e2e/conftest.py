@@ -172,6 +172,16 @@ class AuditLog:
             and event["objectRef"]["resource"] != "leases"
         ]
 
+    def created(self, since: int, namespace: str, resource: str) -> list[str]:
+        """Names of all objects that the operator ever created, those deleted again included."""
+        return sorted(
+            event["objectRef"]["name"]
+            for event in self.writes(since)
+            if event["objectRef"]["resource"] == resource
+            and event["objectRef"]["namespace"] == namespace
+            and event["responseStatus"]["code"] == 201
+        )
+
 
 @pytest.fixture(scope="session")
 def audit(kubectl: Kubectl) -> AuditLog:

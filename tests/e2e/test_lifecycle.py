@@ -7,7 +7,7 @@ import time
 
 import pytest
 import scripts
-from conftest import OPERATOR, AuditLog, Space
+from conftest import OPERATOR, AuditLog, Space, training_job
 
 pytestmark = pytest.mark.e2e
 
@@ -47,17 +47,21 @@ def test_a_job_trains_and_then_nothing_is_written(space: Space, audit: AuditLog)
 
 
 @pytest.mark.parametrize("moment", ["Provisioning", "Running", "Succeeded"])
-def test_killing_the_operator_changes_nothing(space: Space, moment: str) -> None:
+def test_killing_the_operator_changes_nothing(space: Space, audit: AuditLog, moment: str) -> None:
+    start = audit.mark()
     space.train("steady", scripts.COUNTING, hyperparameters={"epochs": "8"})
     space.phase("steady", moment, timeout=180)
     kill_operator(space)
     status = space.phase("steady", "Succeeded")
-    assert space.rayjobs("steady") == ["steady-a1"]
+    assert audit.created(start, space.name, "rayjobs") == ["steady-a1"]
     assert [a["number"] for a in status["attempts"]] == [1]
     assert metric(status, "epochs_in_history") == 8
 
 
-def test_a_lost_pod_is_an_infrastructure_failure_and_training_resumes(space: Space) -> None:
+def test_a_lost_pod_is_an_infrastructure_failure_and_training_resumes(
+    space: Space, audit: AuditLog
+) -> None:
+    start = audit.mark()
     space.train(
         "lost", scripts.COUNTING, hyperparameters={"epochs": "30"}, numWorkers=1,
         resourcesPerWorker={"cpu": "300m", "memory": "1500Mi"},
@@ -77,7 +81,7 @@ def test_a_lost_pod_is_an_infrastructure_failure_and_training_resumes(space: Spa
     assert metric(status, "started_at") >= 3
     # Each epoch was done once: nothing was trained twice after its checkpoint.
     assert metric(status, "epochs_in_history") == 30
-    assert space.rayjobs("lost") == ["lost-a1", "lost-a2"]
+    assert audit.created(start, space.name, "rayjobs") == ["lost-a1", "lost-a2"]
 
 
 def test_suspend_frees_the_pods_and_resume_continues(space: Space) -> None:
@@ -102,18 +106,21 @@ def suspend(space: Space, name: str, value: bool) -> None:
     space.kubectl.run("patch", "tj", name, "-n", space.name, "--type=merge", "-p", patch)
 
 
-def test_a_bug_in_the_script_is_named_in_the_status(space: Space) -> None:
+def test_a_bug_in_the_script_is_named_in_the_status(space: Space, audit: AuditLog) -> None:
+    start = audit.mark()
     space.train("buggy", scripts.FAILING)
     status = space.phase("buggy", "Failed")
     assert status["attempts"][0]["cause"] == "Application"
     assert status["attempts"][0]["exitCode"] == 1
     assert "the learning rate must be positive" in status["lastError"]["message"]
     assert status["failures"] == {"application": 1, "infrastructure": 0}
-    assert space.rayjobs("buggy") == ["buggy-a1"]
+    assert audit.created(start, space.name, "rayjobs") == ["buggy-a1"]
 
 
 def test_a_missing_configmap_is_named_and_heals(space: Space) -> None:
-    space.train("waiting", "unused", script={"configMapRef": {"name": "code"}, "path": "main.py"})
+    manifest = training_job("waiting", "unused")
+    manifest["spec"]["script"] = {"configMapRef": {"name": "code"}, "path": "main.py"}
+    space.apply(manifest)
     space.wait("waiting", lambda s: "code" in str(s.get("conditions")), timeout=60)
     assert space.rayjobs("waiting") == []
     space.train("other", scripts.QUICK)
