@@ -7,7 +7,7 @@ import time
 
 import pytest
 import scripts
-from conftest import OPERATOR, AuditLog, Space, training_job
+from conftest import OPERATOR, AuditLog, Space
 
 pytestmark = pytest.mark.e2e
 
@@ -46,7 +46,7 @@ def test_a_job_trains_and_then_nothing_is_written(space: Space, audit: AuditLog)
     assert audit.writes(quiet, OPERATOR) == []
 
 
-@pytest.mark.parametrize("moment", ["Provisioning", "Running", "Succeeded"])
+@pytest.mark.parametrize("moment", ["Running"])
 def test_killing_the_operator_changes_nothing(space: Space, audit: AuditLog, moment: str) -> None:
     start = audit.mark()
     space.train("steady", scripts.COUNTING, hyperparameters={"epochs": "8"})
@@ -115,19 +115,6 @@ def test_a_bug_in_the_script_is_named_in_the_status(space: Space, audit: AuditLo
     assert "the learning rate must be positive" in status["lastError"]["message"]
     assert status["failures"] == {"application": 1, "infrastructure": 0}
     assert audit.created(start, space.name, "rayjobs") == ["buggy-a1"]
-
-
-def test_a_missing_configmap_is_named_and_heals(space: Space) -> None:
-    manifest = training_job("waiting", "unused")
-    manifest["spec"]["script"] = {"configMapRef": {"name": "code"}, "path": "main.py"}
-    space.apply(manifest)
-    space.wait("waiting", lambda s: "code" in str(s.get("conditions")), timeout=60)
-    assert space.rayjobs("waiting") == []
-    space.train("other", scripts.QUICK)
-    space.phase("other", "Succeeded")
-    code = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "code"}}
-    space.apply({**code, "data": {"main.py": scripts.QUICK}})
-    space.phase("waiting", "Succeeded")
 
 
 def test_deleting_a_running_job_removes_all_it_made(space: Space) -> None:
