@@ -16,7 +16,7 @@ demo: venv ## Bring up a cluster, install Loopwright, train a network, show the 
 	$(PY) tools/demo.py
 
 .PHONY: test
-test: lint test-unit test-contract test-e2e ## Run every check and test tier; needs root for the cluster.
+test: lint test-unit test-contract test-integration test-e2e ## Run every check and test tier; needs root for the cluster.
 
 ## The cluster on this machine
 
@@ -38,12 +38,15 @@ install: venv ## Install CRDs and operator into the running embedded cluster.
 
 ## Tests
 
-.PHONY: test-unit test-contract test-e2e
+.PHONY: test-unit test-contract test-integration test-e2e
 test-unit: venv ## Pure tests: seconds, no I/O beyond temporary files.
 	$(PY) -m pytest -q tests/unit
 
 test-contract: venv ## Our schemas against a real API server.
 	$(PY) -m pytest -q tests/contract
+
+test-integration: venv ## The operator against a real API server; KubeRay is played by the tests.
+	$(PY) -m pytest -q tests/integration
 
 test-e2e: venv ## Real training on the whole embedded cluster.
 	$(PY) -m pytest -q tests/e2e

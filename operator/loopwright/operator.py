@@ -10,6 +10,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
+import aiohttp
 import kopf
 from kopf._core.engines.peering import Identity
 from prometheus_client import REGISTRY, start_http_server
@@ -20,10 +21,12 @@ from loopwright.controller import Controller
 from loopwright.health import Health
 from loopwright.kube.cache import Cache
 from loopwright.kube.client import Client
+from loopwright.kube.connection import Connection
 from loopwright.kube.lease import NAME as LEASE_NAME
 from loopwright.kube.lease import Lease, LostLease
 from loopwright.kube.ratelimit import TokenBucket
 from loopwright.kube.resources import CONFIGMAP, LEASE, RAYCLUSTER, RAYJOB, TRAININGJOB, Resource
+from loopwright.kube.sync import sync
 from loopwright.reconcile import trainingjob
 from loopwright.reconcile.context import Context
 from loopwright.settings import Settings
@@ -31,7 +34,7 @@ from loopwright.settings import Settings
 logger = logging.getLogger(__name__)
 
 CHILDREN = (RAYJOB, RAYCLUSTER, CONFIGMAP)
-SYNC_TIMEOUT = 60.0
+WATCHED = (TRAININGJOB, *CHILDREN)
 
 
 def configure(settings: kopf.OperatorSettings) -> None:
@@ -58,31 +61,33 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.peering.standalone = True
 
 
+def now() -> datetime:
+    """The time, as precisely as Kubernetes stores it."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
 class Operator:
     """One replica."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.client = Client(TokenBucket(settings.qps, settings.burst))
+    def __init__(self, settings: Settings, connection: Connection) -> None:
+        self.settings, self.connection = settings, connection
+        self.client = Client(connection, TokenBucket(settings.qps, settings.burst))
         self.cache = Cache()
         self.health = Health()
-        ctx = Context(
-            self.client, self.cache, settings, lambda: datetime.now(UTC).replace(microsecond=0)
-        )
+        ctx = Context(self.client, self.cache, settings, now)
         self.controller = Controller(ctx, {TRAININGJOB.kind: trainingjob.reconcile})
-        self._synced = asyncio.Event()
 
     def registry(self) -> kopf.OperatorRegistry:
         """What is watched."""
         registry = kopf.OperatorRegistry()
-        for resource in (TRAININGJOB, *CHILDREN):
+        for resource in WATCHED:
             self._watch(registry, resource)
 
         @kopf.on.login(registry=registry)
-        async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-            # kopf's own way needs the synchronous client; files are all there is to read.
-            account = kopf.login_with_service_account(**kwargs)
-            return account or kopf.login_with_kubeconfig(**kwargs)
+        async def login(**_: Any) -> kopf.AiohttpSession:
+            # kopf's own TLS refuses the CAs of many clusters on Python 3.13; ours does not.
+            session = self.connection.session(0, aiohttp.ClientTimeout(total=None))
+            return kopf.AiohttpSession(server=self.connection.server, aiohttp_session=session)
 
         @kopf.on.event(
             LEASE.group, LEASE.version, LEASE.plural, registry=registry,
@@ -111,29 +116,35 @@ class Operator:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(lease.keep())
-                tasks.create_task(self.controller.run())
+                tasks.create_task(self._reconcile())
         finally:
             metrics.LEADER.set(0)
+
+    async def _reconcile(self) -> None:
+        await sync(self.client, self.cache, WATCHED, self.settings.namespaces)
+        for key in self.cache.own():
+            self.controller.queue.add(key)
+        await self.controller.run()
 
 
 async def run(settings: Settings) -> int:
     """Runs a replica until it is told to stop (0) or loses its Lease (1)."""
-    operator = Operator(settings)
-    await operator.client.connect()
+    operator = Operator(settings, await Connection.load())
     start_http_server(settings.metrics_port)
-    REGISTRY.register(metrics.JobCollector(operator.cache))
+    REGISTRY.register(metrics.JobCollector(operator.cache, now))
     server = await operator.health.serve(settings.health_port)
     identity = settings.identity or f"{socket.gethostname()}-{uuid.uuid4().hex[:6]}"
     lease = Lease(operator.client, settings.namespace, identity)
     stop, ready = asyncio.Event(), asyncio.Event()
-    for sign in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(sign, stop.set)
     watching = asyncio.create_task(_watch(operator, settings, stop, ready))
     await _first(ready.wait(), watching)
+    # Only now: kopf has installed handlers of its own, which would end the watches first.
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(sign, stop.set)
     operator.health.synced = True
     leading = asyncio.create_task(operator.lead(lease))
-    await asyncio.wait({watching, leading}, return_when=asyncio.FIRST_COMPLETED)
-    code = _exit_code(leading, watching) if not stop.is_set() else 0
+    await _first(watching, leading, stop.wait())
+    code = _exit_code(leading, watching)
     leading.cancel()
     await asyncio.gather(leading, return_exceptions=True)
     if code == 0:
@@ -171,10 +182,13 @@ async def _first(*awaitables: Any) -> None:
 
 
 def _exit_code(*tasks: asyncio.Task[None]) -> int:
+    """1 when one of the tasks failed. None fails when the replica was told to stop."""
     for task in tasks:
         error = task.exception() if task.done() and not task.cancelled() else None
         if isinstance(error, BaseExceptionGroup) and error.subgroup(LostLease):
             logger.warning("the lease is lost; stepping down")
-        elif error is not None:
+            return 1
+        if error is not None:
             logger.error("the operator stops", exc_info=error)
-    return 1
+            return 1
+    return 0

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Space, cluster_tool
+from conftest import cluster_tool
 from kubectl import ROOT, Kubectl
 from pyarrow import fs
+from space import Space
 
 pytestmark = pytest.mark.e2e
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from loopwright.api.report import Report
 from loopwright.api.trainingjob import TrainingJobSpec
 from loopwright.api.trainingjob_status import Phase, TrainingJobStatus
+from loopwright.decide.summary import refused
 from loopwright.decide.trainingjob import decide
 from loopwright.decide.types import (
     Blocked,
@@ -30,6 +33,7 @@ class World:
         self.rayjobs: dict[int, RayJobView] = {}
         self.report: Report | None = None
         self.blocked: Blocked | None = None
+        self.problem: str | None = None
         self.actions: tuple[Any, ...] = ()
 
     def step(self, seconds: float = 1) -> TrainingJobStatus:
@@ -50,7 +54,7 @@ class World:
 
     def seen(self) -> Observed:
         """What there is."""
-        return Observed("job", 1, dict(self.rayjobs), self.report, self.blocked)
+        return Observed("job", 1, dict(self.rayjobs), self.report, self.blocked, self.problem)
 
     def kuberay(self, attempt: int, deployment: str, job: str = "", reason: str = "") -> None:
         """KubeRay says something about an attempt."""
@@ -134,6 +138,7 @@ def test_a_bug_ends_the_job_unless_forgiven() -> None:
     world.run()
     world.driver(1, "Failed", **error("Application", 1))
     assert world.step().phase is Phase.RETRYING
+    world.kuberay(1, "Failed", "FAILED")
     assert world.step(5).attempt == 1
     world.step(10)
     assert world.status.attempt == 2
@@ -184,7 +189,24 @@ def test_two_clusters_never_train_at_once() -> None:
     world.run()
     world.driver(1, "Failed", **error("Application", 1))
     world.step()
-    assert world.rayjobs == {}  # It was not terminal yet, so it was deleted first.
+    world.step(10)
+    # KubeRay has not taken the first cluster down yet.
+    assert (world.status.attempt, world.actions) == (1, ())
+    world.kuberay(1, "Failed", "FAILED")
+    world.step()
+    assert world.status.attempt == 2
+    assert sorted(world.rayjobs) == [1, 2]  # The failed one is kept to look at.
+
+
+@pytest.mark.parametrize("state", ["Succeeded", "Failed"])
+def test_a_rayjob_that_does_not_end_by_itself_is_deleted(state: str) -> None:
+    world = World()
+    world.run()
+    world.driver(1, state, **(error("Application", 1) if state == "Failed" else {}))
+    world.step()
+    assert list(world.rayjobs) == [1]
+    world.step(100)
+    assert world.rayjobs == {}
 
 
 def test_runtime_is_limited_over_all_attempts() -> None:
@@ -225,6 +247,23 @@ def test_what_is_missing_is_named_and_clears() -> None:
     assert condition(status, "Ready") == ("False", "ConfigMapNotFound")
     world.blocked = None
     world.run()
+
+
+def test_an_unreadable_report_is_named_and_clears() -> None:
+    world = World()
+    world.run()
+    world.problem = "not JSON"
+    assert condition(world.step(), "ReportAccepted") == ("False", "Malformed")
+    assert world.status.phase is Phase.RUNNING
+    world.problem = None
+    assert condition(world.step(), "ReportAccepted") == ("True", "AsExpected")
+
+
+def test_a_spec_that_makes_no_sense_is_stalled() -> None:
+    status = refused(TrainingJobStatus(), 3, "numWorkers: must be at least 0", START)
+    assert condition(status, "Stalled") == ("True", "InvalidSpec")
+    assert status.observed_generation == 3
+    assert refused(status, 3, "numWorkers: must be at least 0", START) == status
 
 
 def test_a_queue_is_waited_for() -> None:

@@ -43,6 +43,10 @@ def summarize(
     if queue is not None:
         reason = "Admitted" if admitted else "Waiting"
         claims["Admitted"] = Claim(admitted, reason, f"LocalQueue {queue}")
+    if seen.report_problem is not None:
+        claims["ReportAccepted"] = Claim(False, "Malformed", seen.report_problem)
+    elif any(condition.type == "ReportAccepted" for condition in status.conditions):
+        claims["ReportAccepted"] = Claim(True, "AsExpected")
     update = {
         "observed_generation": seen.generation,
         "phase": phase,
@@ -58,6 +62,19 @@ def summarize(
     if current is not None and seen.report is not None and seen.report.attempt == current.number:
         status = _with_report(spec, status, seen.report)
     return status.model_copy(update={"cost": _cost(spec, status)})
+
+
+def refused(
+    status: TrainingJobStatus, generation: int, message: str, now: datetime
+) -> TrainingJobStatus:
+    """The status of a job whose spec makes no sense; an older CRD has let it in."""
+    claims = {
+        "Ready": Claim(False, "InvalidSpec", message),
+        "Reconciling": Claim(False, "InvalidSpec"),
+        "Stalled": Claim(True, "InvalidSpec", message),
+    }
+    conditions = merged(status.conditions, claims, generation, now)
+    return status.model_copy(update={"observed_generation": generation, "conditions": conditions})
 
 
 def _phase(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from loopwright.api import names
+from loopwright.api.report import Report, RunState
 from loopwright.api.trainingjob import TrainingJobSpec
 from loopwright.api.trainingjob_status import Attempt, Cause, LastError, TrainingJobStatus
 from loopwright.decide import retry
@@ -26,6 +28,8 @@ from loopwright.decide.types import (
 KEPT_ATTEMPTS: Final = 10
 MAX_ERROR: Final = 1024
 POLL_BLOCKED: Final = 10.0
+# KubeRay asks a cluster how its job ended every three seconds and then takes it down.
+LET_GO: Final = 60.0
 
 
 def decide(
@@ -50,14 +54,16 @@ def _finished(
 ) -> Decision:
     """A result is final. What is left to do is cleaning up."""
     assert status.completion_time is not None
-    actions = _stop_all(seen) if status.last_error and not _succeeded(status) else ()
-    requeue = None
+    expiry = None
     ttl = spec.run_policy.ttl_seconds_after_finished
     if ttl is not None:
-        requeue = (status.completion_time + timedelta(seconds=ttl) - now).total_seconds()
-        if requeue <= 0:
+        expiry = (status.completion_time + timedelta(seconds=ttl) - now).total_seconds()
+        if expiry <= 0:
             return Decision(status, (DeleteJob(),))
-    return Decision(_updated(status, observed_generation=seen.generation), actions, requeue)
+    actions, wait = _let_go(status, seen, now)
+    return Decision(
+        _updated(status, observed_generation=seen.generation), actions, _soonest(expiry, wait)
+    )
 
 
 def _attempt_runs(
@@ -165,11 +171,10 @@ def _attempt_ended(
     status = _updated(status, attempts=attempts, used_runtime_seconds=used)
     if ended.cause is None:
         return _succeed(spec, status, seen, now)
-    stop = _stop_all(seen)
     if ended.cause is Cause.SUSPENDED:
         after = _suspended(spec, status, seen, now)
         told = Happening("Normal", "Suspended", f"attempt {current.number} was stopped")
-        return Decision(after.status, stop, None, (told,))
+        return Decision(after.status, after.actions, None, (told,))
     return _fail(spec, status, current, ended, seen, now)
 
 
@@ -179,8 +184,9 @@ def _succeed(
     status = _updated(status, completion_time=now, retry_time=None)
     told = Happening("Normal", "Completed", f"training succeeded in attempt {status.attempt}")
     ttl = spec.run_policy.ttl_seconds_after_finished
-    requeue = None if ttl is None else float(ttl)
-    return Decision(summarize(spec, status, seen, now), (), requeue, (told,))
+    actions, wait = _let_go(status, seen, now)
+    result = summarize(spec, status, seen, now)
+    return Decision(result, actions, _soonest(None if ttl is None else float(ttl), wait), (told,))
 
 
 def _fail(
@@ -212,8 +218,9 @@ def _fail(
         told = Happening("Warning", "Retrying", f"{what}; the next begins in {wait.seconds} s")
     else:
         told = Happening("Warning", "Failed", f"{what}: {ended.message}"[:MAX_ERROR])
-    requeue = wait.total_seconds() if again else None
-    return Decision(summarize(spec, status, seen, now), _stop_all(seen), requeue, (told,))
+    actions, patience = _let_go(status, seen, now)
+    requeue = _soonest(wait.total_seconds() if again else None, patience)
+    return Decision(summarize(spec, status, seen, now), actions, requeue, (told,))
 
 
 def _suspended(
@@ -227,18 +234,21 @@ def _between_attempts(
     spec: TrainingJobSpec, status: TrainingJobStatus, seen: Observed, now: datetime
 ) -> Decision:
     """Starts the next attempt once it is due, possible, and the one before has let go."""
+    actions, patience = _let_go(status, seen, now)
     wait = 0.0
     if status.retry_time is not None:
         wait = (status.retry_time - now).total_seconds()
     if wait > 0:
-        return Decision(summarize(spec, status, seen, now), _stop_all(seen), wait)
+        return Decision(summarize(spec, status, seen, now), actions, _soonest(wait, patience))
     if seen.blocked is not None:
         return Decision(
             summarize(spec, status, seen, now), (), POLL_BLOCKED, _blocked(status, seen)
         )
-    if busy := _stop_all(seen):
+    if actions or patience is not None:
         # Two clusters of one job must never train at once.
-        return Decision(summarize(spec, status, seen, now), busy, POLL_BLOCKED)
+        return Decision(
+            summarize(spec, status, seen, now), actions, _soonest(POLL_BLOCKED, patience)
+        )
     number = status.attempt + 1
     attempt = Attempt(number=number, ray_job=names.rayjob_name(seen.job, number), start_time=now)
     status = _updated(
@@ -259,14 +269,38 @@ def _blocked(status: TrainingJobStatus, seen: Observed) -> tuple[Happening, ...]
     return (Happening("Warning", seen.blocked.reason, seen.blocked.message),)
 
 
+def _let_go(
+    status: TrainingJobStatus, seen: Observed, now: datetime
+) -> tuple[tuple[Action, ...], float | None]:
+    """Deletes the RayJobs that still hold a cluster, and says how long to wait for others.
+
+    One whose driver has had its last word soon ends by itself, and stays for people to look at.
+    """
+    last = status.attempts[-1] if status.attempts else None
+    if last is None or last.end_time is None or not _last_word(seen.report, last.number):
+        return _stop_all(seen), None
+    patience = (last.end_time + timedelta(seconds=LET_GO) - now).total_seconds()
+    others = {number: view for number, view in seen.rayjobs.items() if number != last.number}
+    ending = seen.rayjobs.get(last.number)
+    if patience <= 0 or ending is None or ending.terminal or ending.deleting:
+        return _stop_all(seen), None
+    return _stop_all(replace(seen, rayjobs=others)), patience
+
+
+def _last_word(report: Report | None, attempt: int) -> bool:
+    """Whether the attempt's driver ends by itself; a stopped one is started again by KubeRay."""
+    ends = (RunState.SUCCEEDED, RunState.FAILED)
+    return report is not None and report.attempt == attempt and report.state in ends
+
+
 def _stop_all(seen: Observed) -> tuple[Action, ...]:
     """Deletes the RayJobs that still hold a cluster; those that ended are kept to look at."""
     alive = [view for view in seen.rayjobs.values() if not view.terminal and not view.deleting]
     return tuple(DeleteRayJob(view.name, view.uid) for view in alive)
 
 
-def _succeeded(status: TrainingJobStatus) -> bool:
-    return bool(status.attempts) and status.attempts[-1].cause is None
+def _soonest(*waits: float | None) -> float | None:
+    return min((wait for wait in waits if wait is not None), default=None)
 
 
 def _updated(status: TrainingJobStatus, **update: Any) -> TrainingJobStatus:

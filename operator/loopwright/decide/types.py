@@ -54,6 +54,8 @@ class Observed:
     """By attempt."""
     report: Report | None = None
     blocked: Blocked | None = None
+    report_problem: str | None = None
+    """Why the mailbox's content is no report."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ when the watch lags behind.
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from loopwright.api.names import LABEL_KIND, LABEL_NAME
@@ -15,6 +16,14 @@ from loopwright.kube.resources import TRAININGJOB, Key
 OWN_KINDS: Final = frozenset({TRAININGJOB.kind})
 # How many deleted objects are remembered, so that a late event cannot bring one back.
 GRAVES: Final = 20_000
+
+
+@dataclass
+class Listing:
+    """What a listing showed."""
+
+    uids: set[str] = field(default_factory=set)
+    version: int = 0
 
 
 class Cache:
@@ -58,6 +67,24 @@ class Cache:
         """All objects of our own kinds."""
         return [key for key in self._objects if key.kind in OWN_KINDS]
 
+    def forget_unlisted(self, kind: str, namespace: str | None, listed: Listing) -> list[Key]:
+        """Drops what a complete listing did not show: it was deleted while nobody watched.
+
+        Returns:
+            The objects of ours that this concerns.
+        """
+        gone = [
+            obj
+            for key, obj in self._objects.items()
+            if key.kind == kind
+            and namespace in (None, key.namespace)
+            and obj["metadata"]["uid"] not in listed.uids
+            # A younger one was created after the listing.
+            and version_of(obj) <= listed.version
+        ]
+        owners = [self.observe("DELETED", obj) for obj in gone]
+        return [owner for owner in owners if owner is not None]
+
     def _remove(self, key: Key, owner: Key | None, uid: str) -> Key | None:
         self._graves[uid] = None
         while len(self._graves) > GRAVES:
@@ -88,11 +115,12 @@ def owner_of(obj: dict[str, Any]) -> Key | None:
     return None
 
 
+def version_of(obj: dict[str, Any]) -> int:
+    """The resource version of an object or a list; etcd counts them up."""
+    return int(obj["metadata"]["resourceVersion"])
+
+
 def _newer(obj: dict[str, Any], known: dict[str, Any]) -> bool:
-    new, old = obj["metadata"], known["metadata"]
-    if new.get("uid") != old.get("uid"):
+    if obj["metadata"].get("uid") != known["metadata"].get("uid"):
         return True
-    try:
-        return int(new["resourceVersion"]) > int(old["resourceVersion"])
-    except (KeyError, ValueError):
-        return True
+    return version_of(obj) > version_of(known)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import ssl
+from collections.abc import AsyncIterator
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import aiohttp
 import orjson
-from kubernetes.aio import client as aio_client
-from kubernetes.aio import config as aio_config
 
 from loopwright.api.names import FIELD_MANAGER
+from loopwright.kube.connection import Connection
 from loopwright.kube.errors import ApiError, NotFound, Unavailable, from_response
 from loopwright.kube.ratelimit import TokenBucket
 from loopwright.kube.resources import Resource, resource_of
@@ -21,42 +21,26 @@ METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;
 
 # Connections beyond this only wait inside the server.
 CONNECTIONS: Final = 20
+PAGE: Final = 500
 TIMEOUT: Final = aiohttp.ClientTimeout(total=15, connect=5)
 
 
 class Client:
     """The API server. Every method raises a subclass of `ApiError` when it is refused."""
 
-    def __init__(self, bucket: TokenBucket) -> None:
-        self._bucket = bucket
-        self._config: Any = None
-        self._session: aiohttp.ClientSession | None = None
-
-    async def connect(self) -> None:
-        """Reads the kubeconfig or the pod's own ServiceAccount, and opens a session."""
-        self._config = aio_client.Configuration()
-        try:
-            aio_config.load_incluster_config(client_configuration=self._config)
-        except aio_config.ConfigException:
-            await aio_config.load_kube_config(client_configuration=self._config)
-        context = ssl.create_default_context(cafile=self._config.ssl_ca_cert)
-        # Python 3.13 asks of a CA what RFC 5280 does, and many clusters' lack it.
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        if self._config.cert_file:
-            context.load_cert_chain(self._config.cert_file, self._config.key_file)
-        connector = aiohttp.TCPConnector(limit=CONNECTIONS, ssl=context)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=TIMEOUT)
+    def __init__(self, connection: Connection, bucket: TokenBucket) -> None:
+        self._bucket, self._server = bucket, connection.server
+        self._session = connection.session(CONNECTIONS, TIMEOUT)
 
     async def close(self) -> None:
         """Ends the session."""
-        if self._session is not None:
-            await self._session.close()
+        await self._session.close()
 
     async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any]:
         """One object."""
         return await self._send("GET", resource.path(namespace, name))
 
-    async def exists(self, resource: Resource, namespace: str, name: str) -> bool:
+    async def exists(self, resource: Resource, namespace: str | None, name: str) -> bool:
         """Whether an object is there; only its metadata travels, so a Secret stays unread."""
         try:
             await self._send("GET", resource.path(namespace, name), accept=METADATA_ONLY)
@@ -64,10 +48,17 @@ class Client:
             return False
         return True
 
-    async def list(self, resource: Resource, namespace: str | None, selector: str) -> Any:
-        """All matching objects."""
-        path = f"{resource.path(namespace)}?labelSelector={selector}"
-        return (await self._send("GET", path))["items"]
+    async def pages(
+        self, resource: Resource, namespace: str | None, selector: str
+    ) -> AsyncIterator[dict[str, Any]]:
+        """All matching objects as the API server has them now, in lists of up to `PAGE` items."""
+        query = {"labelSelector": selector, "limit": str(PAGE)}
+        while True:
+            page = await self._send("GET", f"{resource.path(namespace)}?{urlencode(query)}")
+            yield page
+            query["continue"] = page["metadata"].get("continue", "")
+            if not query["continue"]:
+                return
 
     async def create(self, resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
         """Creates an object; `Conflict` when it is there already."""
@@ -122,16 +113,11 @@ class Client:
         accept: str = "application/json",
     ) -> dict[str, Any]:
         await self._bucket.take()
-        if self._session is None:
-            raise Unavailable("not connected to the API server yet")
-        headers = {"Accept": accept, "Content-Type": content, "User-Agent": "loopwright"}
-        # Renews a ServiceAccount's token, which expires within the hour.
-        if token := await self._config.get_api_key_with_prefix("BearerToken", "authorization"):
-            headers["Authorization"] = token
+        headers = {"Accept": accept, "Content-Type": content}
         data = None if body is None else orjson.dumps(body)
         try:
             async with self._session.request(
-                method, self._config.host + path, data=data, headers=headers
+                method, self._server + path, data=data, headers=headers
             ) as response:
                 answer = await response.read()
                 if response.status >= 400:

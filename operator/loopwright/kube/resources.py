@@ -18,7 +18,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Resource:
-    """A namespaced resource of the API."""
+    """A resource of the API; paths of one without namespaces are asked for with None."""
 
     group: str
     version: str
@@ -50,6 +50,7 @@ ROLEBINDING: Final = Resource("rbac.authorization.k8s.io", "v1", "rolebindings",
 NETWORKPOLICY: Final = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
 EVENT: Final = Resource("", "v1", "events", "Event")
 LEASE: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")
+PRIORITYCLASS: Final = Resource("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass")
 LOCALQUEUE: Final = Resource("kueue.x-k8s.io", "v1beta1", "localqueues", "LocalQueue")
 
 WRITTEN: Final = {
@@ -58,9 +59,6 @@ WRITTEN: Final = {
         TRAININGJOB, RAYJOB, CONFIGMAP, SERVICEACCOUNT, ROLE, ROLEBINDING, NETWORKPOLICY,
     )
 }  # fmt: skip
-BY_KIND: Final = {
-    resource.kind: resource for resource in (CONFIGMAP, SECRET, CLAIM, LOCALQUEUE, RAYJOB)
-}
 
 
 def resource_of(obj: dict[str, Any]) -> Resource:

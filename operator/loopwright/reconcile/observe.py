@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +18,7 @@ from loopwright.kube.resources import (
     CLAIM,
     CONFIGMAP,
     LOCALQUEUE,
+    PRIORITYCLASS,
     RAYCLUSTER,
     RAYJOB,
     SECRET,
@@ -27,22 +27,21 @@ from loopwright.kube.resources import (
 )
 from loopwright.reconcile.context import Context
 
-logger = logging.getLogger(__name__)
-
 
 async def observe(
     ctx: Context, key: Key, obj: dict[str, Any], status: TrainingJobStatus, job: JobContext | None
 ) -> Observed:
     """What is there, without asking the API server for more than the decision needs."""
     rayjobs = {view.attempt: view for view in _rayjobs(ctx, key)}
-    report = _parse(ctx.cache.get(Key(CONFIGMAP.kind, key.namespace, names.report_name(key.name))))
+    mailbox = ctx.cache.get(Key(CONFIGMAP.kind, key.namespace, names.report_name(key.name)))
+    report, problem = _parse(mailbox)
     current = rayjobs.get(status.attempt)
     if current is not None and current.terminal and not _final(report, status.attempt):
         # The last report is stored before KubeRay ends, but its watch event may come after.
-        report = await _fresh_report(ctx, key) or report
+        report, problem = _parse(await _fresh_mailbox(ctx, key))
     waiting = status.completion_time is None and status.attempt not in rayjobs
     blocked = await _blocked(ctx, job) if waiting and job is not None else None
-    return Observed(key.name, obj["metadata"]["generation"], rayjobs, report, blocked)
+    return Observed(key.name, obj["metadata"]["generation"], rayjobs, report, blocked, problem)
 
 
 def _rayjobs(ctx: Context, key: Key) -> Iterator[RayJobView]:
@@ -70,40 +69,43 @@ def _final(report: Report | None, attempt: int) -> bool:
     return report is not None and report.attempt == attempt and report.state in FINAL_STATES
 
 
-async def _fresh_report(ctx: Context, key: Key) -> Report | None:
+async def _fresh_mailbox(ctx: Context, key: Key) -> dict[str, Any] | None:
     try:
         found = await ctx.client.get(CONFIGMAP, key.namespace, names.report_name(key.name))
     except NotFound:
         return None
-    ctx.cache.observe(None, {"apiVersion": "v1", "kind": "ConfigMap", **found})
-    return _parse(found)
+    found |= {"apiVersion": CONFIGMAP.api_version, "kind": CONFIGMAP.kind}
+    ctx.cache.observe(None, found)
+    return found
 
 
-def _parse(configmap: dict[str, Any] | None) -> Report | None:
-    """The mailbox's content; what is not a report is ignored, since anyone in the pod writes it."""
+def _parse(configmap: dict[str, Any] | None) -> tuple[Report | None, str | None]:
+    """The mailbox's content, or what is wrong with it: anyone in the pod may write there."""
     text = ((configmap or {}).get("data") or {}).get(names.REPORT_KEY)
     if text is None:
-        return None
+        return None, None
     if len(text.encode()) > MAX_REPORT_BYTES:
-        logger.warning("a report exceeds %d bytes and is ignored", MAX_REPORT_BYTES)
-        return None
+        return None, f"the report exceeds {MAX_REPORT_BYTES} bytes and is ignored"
     try:
-        return Report.model_validate_json(text)
+        return Report.model_validate_json(text), None
     except ValidationError as error:
-        logger.warning("a report is malformed and ignored: %s", error.errors()[0]["msg"])
-        return None
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return None, f"the report is malformed and ignored: {where}: {first['msg']}"
 
 
 async def _blocked(ctx: Context, job: JobContext) -> Blocked | None:
     """The first thing that the job names and that is not there."""
     for resource, name, remedy in _needs(job):
         try:
-            found = await ctx.client.exists(resource, job.namespace, name)
+            namespace = None if resource is PRIORITYCLASS else job.namespace
+            found = await ctx.client.exists(resource, namespace, name)
         except KindMissing:
             text = f"{resource.kind} is unknown to this cluster; install what provides it"
             return Blocked("DependencyMissing", text)
         if not found:
-            text = f"{resource.kind} '{name}' is missing in namespace '{job.namespace}'; {remedy}"
+            where = f" in namespace '{namespace}'" if namespace else ""
+            text = f"{resource.kind} '{name}' is missing{where}; {remedy}"
             return Blocked(f"{resource.kind}NotFound", text)
     return None
 
@@ -122,3 +124,5 @@ def _needs(job: JobContext) -> Iterator[tuple[Resource, str, str]]:
         yield SECRET, secret, "create it with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     if spec.scheduling is not None and spec.scheduling.queue is not None:
         yield LOCALQUEUE, spec.scheduling.queue, "create the queue"
+    if spec.scheduling is not None and spec.scheduling.priority_class is not None:
+        yield PRIORITYCLASS, spec.scheduling.priority_class, "create it, or name another"

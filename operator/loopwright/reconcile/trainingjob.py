@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import logging
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
 
+from loopwright import metrics
 from loopwright.api.trainingjob import TrainingJob, TrainingJobSpec
 from loopwright.api.trainingjob_status import TrainingJobStatus
 from loopwright.decide.outcome import remaining
+from loopwright.decide.summary import refused
 from loopwright.decide.trainingjob import decide
 from loopwright.decide.types import Action, Blocked, DeleteRayJob, Observed, StartAttempt
 from loopwright.desired.context import AttemptContext, JobContext
@@ -20,8 +22,6 @@ from loopwright.kube.errors import ApiError, Forbidden, Invalid, KindMissing
 from loopwright.kube.resources import RAYJOB, TRAININGJOB, Key
 from loopwright.reconcile.context import Context
 from loopwright.reconcile.observe import observe
-
-logger = logging.getLogger(__name__)
 
 NO_OUTPUT = Blocked(
     "OutputMissing", "set spec.output.uri: the operator has no default output", permanent=True
@@ -48,11 +48,13 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
         if context is None:
             seen = _replaced(seen, NO_OUTPUT)
     except ValidationError as error:
-        # An older CRD let it in. Nothing can be decided about it, and only a person can help.
-        logger.warning("%s/%s has an invalid spec: %s", key.namespace, key.name, error)
+        # Nothing can be decided about it, and only a person can help.
+        generation = obj["metadata"]["generation"]
+        await write_status(ctx, obj, refused(status, generation, _first(error), ctx.now()))
         return None
     decision = decide(job.spec, status, seen, ctx.now())
     obj = await write_status(ctx, obj, decision.status)
+    metrics.record(key.namespace, job.spec, status, decision.status)
     for happening in decision.happenings:
         await events.emit(
             ctx.client, obj, happening.kind, happening.reason, happening.message, ctx.now()
@@ -66,8 +68,13 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
     return decision.requeue
 
 
+def _first(error: ValidationError) -> str:
+    found = error.errors()[0]
+    return f"{'.'.join(str(part) for part in found['loc'])}: {found['msg']}"
+
+
 def _replaced(seen: Observed, blocked: Blocked) -> Observed:
-    return Observed(seen.job, seen.generation, seen.rayjobs, seen.report, blocked)
+    return replace(seen, blocked=blocked)
 
 
 def job_context(

@@ -1,0 +1,46 @@
+"""The API server's own audit log: who wrote what, deleted objects included."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+OPERATOR = "system:serviceaccount:loopwright-system:loopwright"
+WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+
+
+@dataclass
+class AuditLog:
+    """Writes that reached the API server."""
+
+    path: Path
+
+    def mark(self) -> int:
+        """The present end, to read from later."""
+        return self.path.stat().st_size
+
+    def writes(self, since: int, user: str = OPERATOR) -> list[dict[str, Any]]:
+        """Completed writes of a user after a mark. Lease renewals are not counted."""
+        with self.path.open() as log:
+            log.seek(since)
+            events = [json.loads(line) for line in log if line.endswith("\n")]
+        return [
+            event
+            for event in events
+            if event["stage"] == "ResponseComplete"
+            and event["user"]["username"] == user
+            and event["verb"] in WRITES
+            and event["objectRef"]["resource"] != "leases"
+        ]
+
+    def created(self, since: int, namespace: str, resource: str) -> list[str]:
+        """Names of all objects that the operator ever created, those deleted again included."""
+        return sorted(
+            event["objectRef"]["name"]
+            for event in self.writes(since)
+            if event["objectRef"]["resource"] == resource
+            and event["objectRef"]["namespace"] == namespace
+            and event["responseStatus"]["code"] == 201
+        )

@@ -1,0 +1,93 @@
+"""A namespace of one end-to-end test, and what tests do in it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from kubectl import Kubectl
+
+ENDED = frozenset({"Succeeded", "Failed"})
+
+
+@dataclass
+class Space:
+    """A namespace of one test, and what tests do in it."""
+
+    kubectl: Kubectl
+    name: str
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        """Applies objects into the namespace."""
+        self.kubectl.apply(text=yaml.safe_dump_all(objects), namespace=self.name)
+
+    def train(self, name: str, script: str, **spec: Any) -> None:
+        """Starts a small head-only TrainingJob that runs an inline script."""
+        self.apply(training_job(name, script, **spec))
+
+    def job(self, name: str) -> dict[str, Any]:
+        """The TrainingJob."""
+        found = self.kubectl.get("trainingjob", name, self.name)
+        assert found is not None, f"TrainingJob {name} is gone"
+        return found
+
+    def status(self, name: str) -> dict[str, Any]:
+        """Its status."""
+        status: dict[str, Any] = self.job(name).get("status", {})
+        return status
+
+    def wait(
+        self, name: str, until: Callable[[dict[str, Any]], bool], timeout: float = 300
+    ) -> dict[str, Any]:
+        """Waits until the job's status satisfies `until`; shows the last one when it never does."""
+        deadline = time.monotonic() + timeout
+        while not until(status := self.status(name)):
+            assert time.monotonic() < deadline, f"gave up waiting: {self.explain(name, status)}"
+            time.sleep(0.5)
+        return status
+
+    def explain(self, name: str, status: dict[str, Any]) -> str:
+        """What a person would look at when a job does not do what it should."""
+        seen = [
+            self.kubectl.run("get", "rayjobs,pods", "-n", self.name, "-o", "wide", check=False),
+            self.kubectl.run(
+                "get", "events", "-n", self.name, "--sort-by=.lastTimestamp", check=False
+            ),
+        ]
+        return "\n".join([name, json.dumps(status, indent=1), *seen])
+
+    def phase(self, name: str, *phases: str, timeout: float = 300) -> dict[str, Any]:
+        """Waits until the job is in one of the phases, failing early when it ended in another."""
+        status = self.wait(name, lambda s: s.get("phase") in {*phases, *ENDED}, timeout)
+        assert status["phase"] in phases, self.explain(name, status)
+        return status
+
+    def rayjobs(self, job: str) -> list[str]:
+        """Names of all RayJobs of a job."""
+        found = self.kubectl.list("rayjobs", self.name, f"loopwright.io/name={job}")
+        return sorted(item["metadata"]["name"] for item in found)
+
+    def pods(self, job: str, role: str) -> list[dict[str, Any]]:
+        """Ray pods of a job; role is head or worker."""
+        selector = f"loopwright.io/name={job},ray.io/node-type={role}"
+        return list(self.kubectl.list("pods", self.name, selector))
+
+
+def training_job(name: str, script: str, **spec: Any) -> dict[str, Any]:
+    """A TrainingJob that trains in its head pod and keeps its results on a claim."""
+    return {
+        "apiVersion": "loopwright.io/v1alpha1",
+        "kind": "TrainingJob",
+        "metadata": {"name": name},
+        "spec": {
+            "script": {"inline": script},
+            "numWorkers": 0,
+            "resourcesPerWorker": {"cpu": "500m", "memory": "2Gi"},
+            "output": {"uri": f"pvc://results/{name}"},
+            **spec,
+        },
+    }

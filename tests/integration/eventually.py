@@ -1,0 +1,19 @@
+"""Waiting for something that is due."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+PATIENCE = 40.0
+
+
+def eventually(what: str, look: Callable[[], T], timeout: float = PATIENCE) -> T:
+    """Looks until there is an answer that counts as true."""
+    deadline = time.monotonic() + timeout
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"gave up waiting for {what}"
+        time.sleep(0.1)
+    return found

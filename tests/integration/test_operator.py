@@ -1,0 +1,135 @@
+"""One replica of the operator, and what it does about jobs."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from eventually import eventually
+from fake_kuberay import FakeKubeRay
+from kubectl import Kubectl
+from replicas import Replicas
+
+from auditlog import AuditLog
+from controlplane import kuberay_crds
+
+# From creation to success: intent, running, result, and what the attempt consists of.
+MOST_WRITES = 12
+
+
+def test_a_whole_life(replicas: Replicas, kuberay: FakeKubeRay, audit: AuditLog) -> None:
+    operator = replicas.lead()
+    mark = audit.mark()
+    kuberay.create("life")
+    rayjob = kuberay.rayjob("life-a1")
+    assert rayjob["metadata"]["ownerReferences"][0]["kind"] == "TrainingJob"
+    kuberay.says("life-a1", "Initializing")
+    kuberay.phase("life", "Provisioning")
+    kuberay.says("life-a1", "Running", "RUNNING")
+    kuberay.phase("life", "Running")
+    progress = {"percent": 50, "step": 5, "totalSteps": 10, "updatedAt": "2026-01-01T00:00:00Z"}
+    kuberay.reports("life", 1, "Running", progress=progress)
+    eventually("progress", lambda: kuberay.status("life").get("progress"))
+    kuberay.finish("life")
+    assert kuberay.condition("life", "Ready") == ("True", "Completed")
+    assert kuberay.status("life")["progress"]["percent"] == 50
+
+    eventually("the counter", lambda: operator.metric(
+        'loopwright_trainingjob_attempts_total{cause=""}') == 1)  # fmt: skip
+    writes = [w for w in audit.writes(mark) if w["objectRef"]["namespace"] == kuberay.namespace]
+    objects = [w for w in writes if w["objectRef"]["resource"] != "events"]
+    assert len(objects) <= MOST_WRITES, [(w["verb"], w["objectRef"]["resource"]) for w in objects]
+    assert all(w["responseStatus"]["code"] < 300 for w in writes)
+
+
+def test_a_restart_with_settled_jobs_writes_nothing(
+    replicas: Replicas, kuberay: FakeKubeRay, audit: AuditLog
+) -> None:
+    first = replicas.lead()
+    names = [f"settled{number}" for number in range(5)]
+    for name in names:
+        kuberay.create(name)
+    for name in names:
+        kuberay.finish(name)
+    time.sleep(2)  # The last Events.
+    first.end(signal.SIGTERM)
+    mark = audit.mark()
+    second = replicas.lead(resync_seconds="5")
+    seen = 'loopwright_reconcile_seconds_count{kind="TrainingJob"}'
+    # Everything was looked at: once at the start, and again by the resync.
+    eventually("reconciles", lambda: second.metric(seen) >= 3 * len(names))
+    assert audit.writes(mark) == []
+
+
+def test_killed_at_once_after_creation(
+    replicas: Replicas, kuberay: FakeKubeRay, audit: AuditLog
+) -> None:
+    first = replicas.lead()
+    mark = audit.mark()
+    kuberay.create("orphan")
+    eventually("an intent", lambda: kuberay.status("orphan").get("attempt"))
+    first.end(signal.SIGKILL)
+    kuberay.api.run("delete", "lease", "--all", "-n", "loopwright-system")
+    replicas.lead()
+    kuberay.finish("orphan")
+    assert audit.created(mark, kuberay.namespace, "rayjobs") == ["orphan-a1"]
+
+
+def test_what_happens_while_nobody_watches_is_noticed(
+    replicas: Replicas, kuberay: FakeKubeRay
+) -> None:
+    first = replicas.lead()
+    kuberay.create("away", retry={"backoffSeconds": 1})
+    kuberay.says("away-a1", "Running", "RUNNING")
+    kuberay.phase("away", "Running")
+    first.end(signal.SIGTERM)
+    kuberay.api.run("delete", "rayjob", "away-a1", "-n", kuberay.namespace)
+    replicas.lead()
+    kuberay.finish("away", attempt=2)
+    assert kuberay.status("away")["failures"] == {"application": 0, "infrastructure": 1}
+
+
+def test_what_is_missing_is_named_heals_and_stops_no_other(
+    replicas: Replicas, kuberay: FakeKubeRay
+) -> None:
+    replicas.lead()
+    kuberay.create("needy", script={"configMapRef": {"name": "code"}})
+    kuberay.create("urgent", scheduling={"priorityClass": "at-once"})
+    kuberay.create("other")
+    kuberay.expect("needy", "Reconciling", "True", "ConfigMapNotFound")
+    kuberay.expect("urgent", "Reconciling", "True", "PriorityClassNotFound")
+    kuberay.finish("other")
+    assert not kuberay.status("needy").get("attempts")
+
+    meta = {"metadata": {"name": "code"}}
+    kuberay.apply({"apiVersion": "v1", "kind": "ConfigMap", **meta, "data": {"train.py": ""}})
+    kuberay.finish("needy")
+
+
+def test_a_mailbox_with_nonsense_harms_nobody(replicas: Replicas, kuberay: FakeKubeRay) -> None:
+    replicas.lead()
+    kuberay.create("noisy")
+    kuberay.says("noisy-a1", "Running", "RUNNING")
+    kuberay.phase("noisy", "Running")
+    for text in ("{", '{"attempt": -1}', "x" * 70_000, '"\\ud800"', "[" * 5000):
+        kuberay.mail("noisy", text)
+        kuberay.expect("noisy", "ReportAccepted", "False", "Malformed")
+        kuberay.reports("noisy", 1, "Running")
+        kuberay.expect("noisy", "ReportAccepted", "True", "AsExpected")
+    kuberay.finish("noisy")
+
+
+def test_kuberay_may_be_installed_later(
+    api: Kubectl, replicas: Replicas, kuberay: FakeKubeRay
+) -> None:
+    api.run("delete", "crd", "rayjobs.ray.io", "rayclusters.ray.io", "--timeout=60s")
+    try:
+        replicas.lead()
+        kuberay.create("early")
+        kuberay.expect("early", "Reconciling", "True", "DependencyMissing")
+        assert "install KubeRay" in str(kuberay.status("early")["conditions"])
+    finally:
+        api.apply(*kuberay_crds())
+        api.run("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+    kuberay.finish("early")
+    assert [attempt["number"] for attempt in kuberay.status("early")["attempts"]] == [1]
