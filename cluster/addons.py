@@ -17,7 +17,8 @@ from progress import step
 
 def start() -> None:
     """Installs all but S3, together, and waits until they run."""
-    for name, apply in (("kuberay", _kuberay), ("metrics-server", _metrics), ("storage", _storage)):
+    # The one that takes longest to be ready goes first.
+    for name, apply in (("metrics-server", _metrics), ("storage", _storage), ("kuberay", _kuberay)):
         with step(f"addon {name}"):
             apply()
     with step("addons ready"):

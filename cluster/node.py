@@ -33,6 +33,8 @@ address = "{CONTAINERD_SOCKET}"
 sandbox_image = "{PAUSE_IMAGE}"
 # runc dies with "can't get final child's PID" where it may not lower oom_score_adj.
 restrict_oom_score_adj = true
+# Among our own files, so that taking the cluster away touches nobody else's.
+netns_mounts_under_state_dir = true
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "/usr/lib/cni"
 conf_dir = "{FULL.state}/cni"

@@ -72,9 +72,12 @@ def run(
 
 
 def succeeds(command: Sequence[str | Path]) -> bool:
-    """Whether a program runs and exits with 0."""
+    """Whether a program is there, runs and exits with 0."""
     words = [str(word) for word in command]
-    return subprocess.run(words, capture_output=True, check=False).returncode == 0
+    try:
+        return subprocess.run(words, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 def wait_for(what: str, ready: object, timeout: float = 120, hint: str = "") -> None:

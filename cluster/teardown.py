@@ -30,6 +30,8 @@ def down(purge: bool = False) -> None:
     Raises:
         ClusterError: something is left, which it names.
     """
+    # Chains of another Kubernetes on this machine have the same names and must stay.
+    ours = FULL.state.exists()
     with step("control plane of the tests"):
         down_control_plane()
     with step("programs"):
@@ -49,25 +51,25 @@ def down(purge: bool = False) -> None:
         processes.stop(FULL, "containerd")
     with step("mounts, network and folders"):
         _unmount()
-        _remove_namespaces()
         network.down()
-        _remove_rules()
-        _remove_cgroups()
+        if ours:
+            _remove_rules()
+            _remove_cgroups()
         shutil.rmtree(FULL.state, ignore_errors=True)
         if purge:
             shutil.rmtree(HOME, ignore_errors=True)
-    if left := leftovers():
+    if left := leftovers(ours):
         raise ClusterError("left behind: " + "; ".join(left))
 
 
-def leftovers() -> list[str]:
-    """What of the cluster is still there."""
+def leftovers(ours: bool) -> list[str]:
+    """What of the cluster is still there; iptables chains count when they are ours."""
     left = [f"process {pid} ({words[:80]})" for pid, words in _shims()]
     left += [f"mount {mount}" for mount in _mounts()]
     if Path(f"/sys/class/net/{BRIDGE}").exists():
         left.append(f"interface {BRIDGE}")
-    left += [f"iptables chain {table}/{chain}" for table in TABLES for chain in _chains(table)]
-    left += [f"network namespace {name}" for name in _namespaces()]
+    if ours:
+        left += [f"iptables chain {table}/{chain}" for table in TABLES for chain in chains(table)]
     left += [str(path) for path in (FULL.state, CONTROL_PLANE.state) if path.exists()]
     return left
 
@@ -115,16 +117,8 @@ def _unmount() -> None:
         run("umount", "-l", target)
 
 
-def _namespaces() -> list[str]:
-    return [path.name for path in Path("/run/netns").glob("cni-*")]
-
-
-def _remove_namespaces() -> None:
-    for name in _namespaces():
-        run("ip", "netns", "del", name)
-
-
-def _chains(table: str) -> list[str]:
+def chains(table: str) -> list[str]:
+    """Chains that kube-proxy, the kubelet and CNI plugins make."""
     if shutil.which("iptables-save", path="/usr/sbin:/sbin:/usr/bin:/bin") is None:
         return []
     return CHAINS.findall(run("iptables-save", "-t", table))
@@ -133,7 +127,7 @@ def _chains(table: str) -> list[str]:
 def _remove_rules() -> None:
     """Removes kube-proxy's and the kubelet's chains and the rules that jump to them."""
     for table in TABLES:
-        chains = set(_chains(table))
+        chains = set(chains(table))
         if not chains:
             continue
         kept = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -35,6 +36,15 @@ def kubectl() -> Kubectl:
     client = Kubectl()
     install(client)
     return client
+
+
+@pytest.fixture(scope="session")
+def s3(kubectl: Kubectl) -> dict[str, str]:
+    """A real S3 server in the cluster: the Secret's data that pods and tests use."""
+    cluster_tool("s3")
+    secret = kubectl.get("secret", "s3-credentials", "s3")
+    assert secret is not None
+    return {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ if previous is not None:
     start, done = state["epoch"], state["done"]
 for epoch in range(start + 1, epochs + 1):
     time.sleep(1)
+    print("epoch", epoch, flush=True)
     done.append(epoch)
     if train.rank() == 0:
         with tempfile.TemporaryDirectory() as folder:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import cluster_tool
 from kubectl import ROOT, Kubectl
 from pyarrow import fs
 from space import Space
@@ -29,15 +27,6 @@ def job_of(example: Path) -> dict[str, Any]:
     """The example's TrainingJob."""
     [job] = [d for d in documents(example) if d["kind"] == "TrainingJob"]
     return job
-
-
-@pytest.fixture(scope="session")
-def s3(kubectl: Kubectl) -> dict[str, str]:
-    """A real S3 server in the cluster: the Secret's data that pods and tests use."""
-    cluster_tool("s3")
-    secret = kubectl.get("secret", "s3-credentials", "s3")
-    assert secret is not None
-    return {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
 
 
 def s3_folder(credentials: dict[str, str], kubectl: Kubectl) -> fs.S3FileSystem:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import signal
 import time
+from typing import Any
 
-from eventually import eventually
 from fake_kuberay import FakeKubeRay
 from kubectl import Kubectl
 from replicas import Replicas
 
 from auditlog import AuditLog
 from controlplane import kuberay_crds
+from eventually import eventually
 
 # From creation to success: intent, running, result, and what the attempt consists of.
 MOST_WRITES = 12
@@ -89,21 +90,44 @@ def test_what_happens_while_nobody_watches_is_noticed(
     assert kuberay.status("away")["failures"] == {"application": 0, "infrastructure": 1}
 
 
+MISSING: dict[str, dict[str, Any]] = {
+    "ConfigMapNotFound": {"script": {"configMapRef": {"name": "code"}}},
+    "SecretNotFound": {"output": {"uri": "s3://b/x", "secretRef": {"name": "keys"}}},
+    "PersistentVolumeClaimNotFound": {"output": {"uri": "pvc://disk/x"}},
+    "PriorityClassNotFound": {"scheduling": {"priorityClass": "at-once"}},
+    "DependencyMissing": {"scheduling": {"queue": "team"}},
+}
+FIXES: dict[str, dict[str, Any]] = {
+    "ConfigMapNotFound": {
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "code"},
+        "data": {"train.py": ""},
+    },
+    "SecretNotFound": {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}},
+    "PersistentVolumeClaimNotFound": {
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "disk"},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}},
+        },
+    },
+}  # fmt: skip
+
+
 def test_what_is_missing_is_named_heals_and_stops_no_other(
     replicas: Replicas, kuberay: FakeKubeRay
 ) -> None:
     replicas.lead()
-    kuberay.create("needy", script={"configMapRef": {"name": "code"}})
-    kuberay.create("urgent", scheduling={"priorityClass": "at-once"})
+    names = {reason: f"needy{number}" for number, reason in enumerate(MISSING)}
+    for reason, spec in MISSING.items():
+        kuberay.create(names[reason], **spec)
     kuberay.create("other")
-    kuberay.expect("needy", "Reconciling", "True", "ConfigMapNotFound")
-    kuberay.expect("urgent", "Reconciling", "True", "PriorityClassNotFound")
+    for reason, name in names.items():
+        kuberay.expect(name, "Reconciling", "True", reason)
+        assert not kuberay.status(name).get("attempts")
     kuberay.finish("other")
-    assert not kuberay.status("needy").get("attempts")
 
-    meta = {"metadata": {"name": "code"}}
-    kuberay.apply({"apiVersion": "v1", "kind": "ConfigMap", **meta, "data": {"train.py": ""}})
-    kuberay.finish("needy")
+    for reason, fix in FIXES.items():
+        kuberay.apply(fix)
+        kuberay.finish(names[reason])
 
 
 def test_a_mailbox_with_nonsense_harms_nobody(replicas: Replicas, kuberay: FakeKubeRay) -> None:

@@ -126,7 +126,7 @@ class Artifacts(StatusModel):
     size: int | None = None
     """Bytes in all."""
     logs_uri: Annotated[str, Field(max_length=2048)] | None = None
-    """The driver's log."""
+    """Folder with a log of each process of the newest attempt."""
 
 
 class Workers(StatusModel):
@@ -184,8 +184,6 @@ class Lineage(StatusModel):
     """Data."""
     image: Annotated[str, Field(max_length=500)] | None = None
     """Container image asked for."""
-    image_id: Annotated[str, Field(max_length=500)] | None = None
-    """The image's digest as the node resolved it."""
 
 
 class Queue(StatusModel):

@@ -101,7 +101,7 @@ async def _blocked(ctx: Context, job: JobContext) -> Blocked | None:
             namespace = None if resource is PRIORITYCLASS else job.namespace
             found = await ctx.client.exists(resource, namespace, name)
         except KindMissing:
-            text = f"{resource.kind} is unknown to this cluster; install what provides it"
+            text = f"{resource.kind} is unknown to this cluster; install Kueue, or set no queue"
             return Blocked("DependencyMissing", text)
         if not found:
             where = f" in namespace '{namespace}'" if namespace else ""

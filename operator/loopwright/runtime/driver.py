@@ -19,7 +19,8 @@ from loopwright.api.report import RunState
 from loopwright.api.runconfig import RunConfig
 from loopwright.api.trainingjob_status import Artifacts, Cause
 from loopwright.runtime import channel, checkpoints
-from loopwright.runtime.environment import checkpoint_secret
+from loopwright.runtime.console import say
+from loopwright.runtime.environment import checkpoint_secret, logs_folder, output_folder
 from loopwright.runtime.errors import RunError
 from loopwright.runtime.mailbox import Mailbox
 from loopwright.runtime.processes import Ended
@@ -64,13 +65,12 @@ class Driver:
     def _train(self) -> None:
         config = self._config
         self._mailbox.put(self._progress.report(RunState.STARTING))
-        output = config.spec.output
-        secret = output.secret_ref.name if output and output.secret_ref else None
-        Folder(config.output_uri, secret).check_writable()
+        output_folder(config).check_writable()
         env = self._resume()
         ray.init(log_to_driver=True, logging_level="WARNING")
         server = channel.Server(ray.util.get_node_ip_address(), self._receive)
         self._place(config.model_dump_json(by_alias=True, exclude_none=True), {**server.env, **env})
+        self._progress.artifacts = Artifacts(logs_uri=logs_folder(config).uri)
         self._mailbox.put(self._progress.report(RunState.RUNNING))
         for ended in self._follow():
             if ended.exit_code and not self._stop.is_set():
@@ -145,13 +145,15 @@ class Driver:
         lineage = [one.model_dump(mode="json") for one in self._progress.inputs]
         answer = ray.get(self._workers[0].publish.remote(metrics, lineage))
         if answer is not None:
-            self._progress.artifacts = Artifacts.model_validate_json(answer)
+            logs = {"logs_uri": logs_folder(self._config).uri}
+            model = Artifacts.model_validate_json(answer)
+            self._progress.artifacts = model.model_copy(update=logs)
 
     def _failed(self, error: RunError) -> int:
         if self._stop.is_set() and error.cause is Cause.INFRASTRUCTURE:
             self._mailbox.put_last(self._progress.report(RunState.STOPPED))
             return 128 + signal.SIGTERM
-        print(f"loopwright: {error.reason}: {error.message}", flush=True)
+        say(f"loopwright: {error.reason}: {error.message}")
         report = RunErrorReport(
             cause=error.cause,
             reason=error.reason,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -10,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from loopwright.api import names
 from loopwright.api.runconfig import RunConfig
 from loopwright.runtime.inputs import WORK
+from loopwright.runtime.storage import Folder
 
 MODEL_DIR: Final = WORK / "model"
 
@@ -64,6 +67,18 @@ def _checkpoints(config: RunConfig) -> dict[str, object]:
         values["LOOPWRIGHT_CHECKPOINT_KEEP"] = spec.checkpoint.keep
         values["LOOPWRIGHT_CHECKPOINT_INTERVAL"] = spec.checkpoint.interval_hint_seconds
     return values
+
+
+def output_folder(config: RunConfig, below: str = "") -> Folder:
+    """Where the job's results go, or a folder below that."""
+    output = config.spec.output
+    secret = output.secret_ref.name if output and output.secret_ref else None
+    return Folder(f"{config.output_uri}/{below}", secret)
+
+
+def logs_folder(config: RunConfig) -> Folder:
+    """Where this attempt's logs go."""
+    return output_folder(config, f"logs/attempt-{os.environ.get(names.ENV_ATTEMPT, '1')}")
 
 
 def checkpoint_secret(config: RunConfig) -> str | None:

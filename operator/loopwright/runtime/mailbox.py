@@ -13,6 +13,7 @@ from typing import Final
 
 from loopwright.api import names
 from loopwright.api.report import MAX_REPORT_BYTES, Report
+from loopwright.runtime.console import say
 
 ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 INTERVAL: Final = 5.0
@@ -70,10 +71,10 @@ class Mailbox:
             response = connection.getresponse()
             response.read()
         except OSError as error:
-            print(f"loopwright: report not stored: {error}", flush=True)
+            say(f"loopwright: report not stored: {error}")
             return False
         if response.status >= 300:
-            print(f"loopwright: report not stored: HTTP {response.status}", flush=True)
+            say(f"loopwright: report not stored: HTTP {response.status}")
         return response.status < 300
 
 

@@ -22,7 +22,8 @@ from loopwright.api.model import (
 from loopwright.api.runconfig import RunConfig
 from loopwright.api.trainingjob import Register
 from loopwright.api.trainingjob_status import Artifacts, DataLineage, MetricValue
-from loopwright.runtime.storage import Folder, sha256
+from loopwright.runtime.environment import output_folder
+from loopwright.runtime.storage import sha256
 from loopwright.train.model import NOTES
 
 FRAMEWORKS = ("torch", "ray", "onnx", "onnxruntime", "scikit-learn", "numpy")
@@ -35,9 +36,7 @@ def publish(
     paths = sorted(p for p in source.rglob("*") if p.is_file() and p.name != NOTES)
     if not paths:
         return None
-    output = config.spec.output
-    secret = output.secret_ref.name if output and output.secret_ref else None
-    folder = Folder(f"{config.output_uri}/model", secret)
+    folder = output_folder(config, "model")
     files = []
     for path in paths:
         name = str(path.relative_to(source))

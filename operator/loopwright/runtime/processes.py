@@ -12,9 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
+from loopwright.runtime.console import say
+
 TAIL_LINES: Final = 20
+# Of each process; the folder is on a pod's disk.
+MAX_LOG_BYTES: Final = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,10 @@ class Group:
         words: Sequence[str],
         environments: Sequence[Mapping[str, str]],
         patterns: Sequence[str],
+        logs: Sequence[Path] = (),
     ) -> None:
+        """Starts one process for each environment, which writes into its own of the logs."""
+        self._logs = [log.open("w", errors="replace") for log in logs]
         self._patterns = [re.compile(pattern) for pattern in patterns]
         self._tails = [collections.deque[str](maxlen=TAIL_LINES) for _ in environments]
         self._processes = [self._start(words, env) for env in environments]
@@ -61,6 +69,8 @@ class Group:
             self.stop(5)
         for thread in self._threads:
             thread.join(5)
+        for log in self._logs:
+            log.close()
         index = failed or 0
         return Ended(self._processes[index].returncode, "\n".join(self._tails[index]))
 
@@ -97,10 +107,21 @@ class Group:
         stream = self._processes[index].stdout
         assert stream is not None
         for line in stream:
-            self._tails[index].append(line.rstrip())
-            print(f"[{index}] {line}" if len(self._processes) > 1 else line, end="", flush=True)
+            line = line.rstrip("\n")
+            self._tails[index].append(line)
+            say(f"[{index}] {line}" if len(self._processes) > 1 else line)
+            self._keep(index, line)
             if index == 0 and self._patterns and (found := metrics(line, self._patterns)):
                 self._tell(found)
+
+    def _keep(self, index: int, line: str) -> None:
+        if not self._logs or (log := self._logs[index]).closed:
+            return
+        try:
+            if log.tell() < MAX_LOG_BYTES:
+                log.write(f"{line}\n")
+        except OSError:
+            log.close()  # A full disk is training's to report.
 
 
 def metrics(line: str, patterns: Sequence[re.Pattern[str]]) -> dict[str, Any] | None:

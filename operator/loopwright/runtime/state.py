@@ -16,6 +16,7 @@ from loopwright.api.trainingjob_status import (
     MetricValue,
     Progress,
 )
+from loopwright.runtime.console import say
 
 MAX_METRICS = 64
 
@@ -53,7 +54,7 @@ class RunProgress:
             }:
                 self.inputs.append(DataLineage.model_validate(message))
         except (KeyError, TypeError, ValueError) as error:
-            print(f"loopwright: a message was ignored: {error}", flush=True)
+            say(f"loopwright: a message was ignored: {error}")
 
     def report(self, state: RunState, **more: Any) -> Report:
         """The report of now."""

@@ -7,21 +7,25 @@ import socket
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from loopwright.api.runconfig import RunConfig
 from loopwright.api.trainingjob_status import DataLineage, MetricValue
 from loopwright.runtime import channel, checkpoints, inputs, modeldir
+from loopwright.runtime.console import say
 from loopwright.runtime.environment import (
     MODEL_DIR,
     Place,
     checkpoint_secret,
     command,
     environment,
+    logs_folder,
 )
 from loopwright.runtime.errors import RunError
 from loopwright.runtime.processes import Ended, Group
 from loopwright.runtime.storage import Folder
+
+LOGS: Final = inputs.WORK / "logs"
 
 
 class Worker:
@@ -53,13 +57,16 @@ class Worker:
         if local is not None:
             self._restore(Path(local))
         patterns = spec.metrics.source.regex or [] if node == 0 else []
-        self._group = Group(command(self._config, script), environments, patterns)
+        LOGS.mkdir(parents=True, exist_ok=True)
+        logs = [LOGS / f"rank-{place.rank}.log" for place in places]
+        self._group = Group(command(self._config, script), environments, patterns, logs)
         if local is not None and node == 0:
             threading.Thread(target=self._sync, args=(Path(local),), daemon=True).start()
         ended = self._group.wait(channel.send)
         self._stopped.set()
         if local is not None and node == 0:
             self._save(Path(local))
+        self._upload(logs)
         return ended
 
     def stop(self, patience: float) -> None:
@@ -77,6 +84,14 @@ class Worker:
         )
         return artifacts.model_dump_json() if artifacts else None
 
+    def _upload(self, logs: list[Path]) -> None:
+        folder = logs_folder(self._config)
+        try:
+            for log in logs:
+                folder.upload(log, log.name)
+        except RunError as error:
+            say(f"loopwright: the log was not stored: {error.message}")
+
     def _restore(self, local: Path) -> None:
         local.mkdir(parents=True, exist_ok=True)
         if uri := os.environ.get("LOOPWRIGHT_RESUME_URI"):
@@ -89,7 +104,7 @@ class Worker:
             try:
                 self._save(local)
             except RunError as error:
-                print(f"loopwright: checkpoint not stored: {error.message}", flush=True)
+                say(f"loopwright: checkpoint not stored: {error.message}")
 
     def _save(self, local: Path) -> None:
         """Stores the script's own checkpoint folder; its step is the time, for want of a better."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
-PATIENCE = 40.0
+PATIENCE = 90.0
 
 
 def eventually(what: str, look: Callable[[], T], timeout: float = PATIENCE) -> T:
