@@ -127,13 +127,13 @@ def chains(table: str) -> list[str]:
 def _remove_rules() -> None:
     """Removes kube-proxy's and the kubelet's chains and the rules that jump to them."""
     for table in TABLES:
-        chains = set(chains(table))
-        if not chains:
+        own = set(chains(table))
+        if not own:
             continue
         kept = [
             line
             for line in run("iptables-save", "-t", table).splitlines()
-            if not any(word in chains for word in re.split(r"[ :]", line))
+            if not any(word in own for word in re.split(r"[ :]", line))
         ]
         run("iptables-restore", "-T", table, stdin="\n".join(kept) + "\n")
 
