@@ -86,5 +86,5 @@ generate: venv ## Write the CRDs and the field reference from the models.
 locks: ## Resolve the locked requirements anew.
 	requirements/compile.sh
 
-bench: venv ## Measure start latency against a RayJob written by hand.
+bench: venv ## Measure start latency and throughput against hand-written peers.
 	$(PY) -m tests.perf

@@ -35,3 +35,32 @@ train.report({"loss": 0.5}, step=1, total_steps=1, epoch=1)
 FAILING = """
 raise ValueError("the learning rate must be positive")
 """
+
+# The same, in step with its peers: when one of them is gone, the others fail as well.
+IN_STEP = COUNTING.replace(
+    "from loopwright import train\n",
+    "from loopwright import train\nimport torch.distributed as dist\n"
+    "dist.init_process_group('gloo')\n",
+).replace("    time.sleep(1)\n", "    time.sleep(1)\n    dist.barrier()\n")
+
+# Checkpoints only when it is told to stop.
+GRACEFUL = """
+import json, pathlib, signal, sys, tempfile, time
+from loopwright import train
+
+previous = train.get_checkpoint()
+epoch = json.loads((previous / "state.json").read_text())["epoch"] if previous else 0
+
+def save(*_):
+    with tempfile.TemporaryDirectory() as folder:
+        (pathlib.Path(folder) / "state.json").write_text(json.dumps({"epoch": epoch}))
+        train.checkpoint(folder, step=epoch)
+    sys.exit(0)
+
+signal.signal(signal.SIGTERM, save)
+resumed_at = epoch
+while epoch < 20:
+    time.sleep(1)
+    epoch += 1
+    train.report({"resumed_at": resumed_at}, step=epoch, total_steps=20, epoch=epoch)
+"""

@@ -69,13 +69,14 @@ def test_a_lost_pod_is_an_infrastructure_failure_and_training_resumes(
 ) -> None:
     start = audit.mark()
     space.train(
-        "lost", scripts.COUNTING, hyperparameters={"epochs": "30"}, numWorkers=1,
+        "lost", scripts.IN_STEP, hyperparameters={"epochs": "30"}, numWorkers=2,
         resourcesPerWorker={"cpu": "300m", "memory": "1500Mi"},
         head={"resources": {"cpu": "300m", "memory": "2Gi"}},
         retry={"backoffSeconds": 1},
     )  # fmt: skip
     space.wait("lost", lambda s: (s.get("checkpoint") or {}).get("step", 0) >= 3)
-    [worker] = space.pods("lost", "worker")
+    # Not that of rank 0: its peer notices first, and must not take the blame.
+    _, worker = space.pods("lost", "worker")
     space.kubectl.run(
         "-n", space.name, "delete", "pod", worker["metadata"]["name"], "--grace-period=0", "--force"
     )
@@ -88,6 +89,23 @@ def test_a_lost_pod_is_an_infrastructure_failure_and_training_resumes(
     # Each epoch was done once: nothing was trained twice after its checkpoint.
     assert metric(status, "epochs_in_history") == 30
     assert audit.created(start, space.name, "rayjobs") == ["lost-a1", "lost-a2"]
+
+
+def test_a_pod_that_is_told_to_stop_may_save_its_state(space: Space) -> None:
+    space.train(
+        "drained", scripts.GRACEFUL, numWorkers=1,
+        resourcesPerWorker={"cpu": "300m", "memory": "1500Mi"},
+        head={"resources": {"cpu": "300m", "memory": "2Gi"}},
+        retry={"backoffSeconds": 1},
+    )  # fmt: skip
+    space.wait("drained", lambda s: (s.get("progress") or {}).get("step", 0) >= 5)
+    [worker] = space.pods("drained", "worker")
+    space.kubectl.run("-n", space.name, "delete", "pod", worker["metadata"]["name"])
+    status = space.phase("drained", "Succeeded", timeout=400)
+    # It ended with exit code 0, and yet nobody took that for success.
+    assert [a.get("cause") for a in status["attempts"]] == ["Infrastructure", None]
+    assert status["lastError"]["reason"] == "Interrupted"
+    assert metric(status, "resumed_at") >= 5
 
 
 def test_suspend_frees_the_pods_and_resume_continues(space: Space) -> None:

@@ -10,9 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 
@@ -68,6 +75,20 @@ class ApiModel(BaseModel):
     immutable: ClassVar[frozenset[str]] = frozenset()
     """Names (on the wire) of fields that may not change after creation."""
 
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """The object that data from the wire stands for; only constructors take Python's names."""
+        return super().model_validate(obj, **{"by_name": False, **options})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, data: Any) -> Any:
+        # As the API server does, which still refuses fields that it does not know.
+        if not isinstance(data, dict):
+            return data
+        known = {field.alias for field in cls.model_fields.values()}
+        return {k: v for k, v in data.items() if v is not None or k not in known}
+
     def wire(self) -> dict[str, Any]:
         """The object as JSON-compatible data with wire names, without unset optional fields."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -119,25 +140,36 @@ def _matches(pattern: str, hint: str) -> Callable[[str], str]:
     return check
 
 
+def _whole(value: Any) -> Any:
+    # JSON has one kind of number: to the API server 2.0 is the integer 2.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# Strict, or pydantic would take "yes" for true; integers are strict for the same reason.
+Flag = Annotated[bool, Field(strict=True)]
+WHOLE = BeforeValidator(_whole)
+"""Comes last in an integer's type: bounds after a validator are missing in the schema."""
+
+# The pattern stands before the validator for the same reason.
 AbsolutePath = Annotated[
     str,
-    AfterValidator(_no_parent_segments),
     Field(
         min_length=2,
         max_length=1024,
         pattern=r"^/[!-9;-~]+$",
         json_schema_extra={"x-kubernetes-validations": [NO_PARENT.schema()]},
     ),
+    AfterValidator(_no_parent_segments),
 ]
 RelativePath = Annotated[
     str,
-    AfterValidator(_no_parent_segments),
     Field(
         min_length=1,
         max_length=512,
         pattern=r"^[!-.0-~][!-~]*$",
         json_schema_extra={"x-kubernetes-validations": [NO_PARENT.schema()]},
     ),
+    AfterValidator(_no_parent_segments),
 ]
 DnsName = Annotated[
     str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")

@@ -6,22 +6,22 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
-from loopwright.api.base import ApiModel, Cel, DnsName
+from loopwright.api.base import WHOLE, ApiModel, Cel, DnsName, Flag
 from loopwright.api.shared import DNS_LABEL, StringMap, Tolerations
 
 
 class Spot(ApiModel):
     """Run the workers on interruptible nodes."""
 
-    enabled: bool = False
+    enabled: Flag = False
     """Whether to."""
     node_selector: StringMap = {}
     """Labels of interruptible nodes."""
     tolerations: Tolerations = []
     """Taints of interruptible nodes."""
-    fallback_on_demand_after: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
+    fallback_on_demand_after: Annotated[int, Field(strict=True, ge=1, le=100), WHOLE] | None = None
     """After so many infrastructure failures, attempts no longer ask for interruptible nodes."""
-    grace_period_seconds: Annotated[int, Field(strict=True, ge=1, le=3600)] = 120
+    grace_period_seconds: Annotated[int, Field(strict=True, ge=1, le=3600), WHOLE] = 120
     """How long a worker may take to save its state once it is told to stop."""
 
 
@@ -35,16 +35,16 @@ class Retry(ApiModel):
         ),
     )
 
-    max_application_failures: Annotated[int, Field(strict=True, ge=0, le=100)] = 0
+    max_application_failures: Annotated[int, Field(strict=True, ge=0, le=100), WHOLE] = 0
     """Retries after the training code failed."""
-    max_infrastructure_failures: Annotated[int, Field(strict=True, ge=0, le=100)] = 3
+    max_infrastructure_failures: Annotated[int, Field(strict=True, ge=0, le=100), WHOLE] = 3
     """Retries after a pod, a node or the cluster failed."""
-    backoff_seconds: Annotated[int, Field(strict=True, ge=0, le=86400)] = 10
+    backoff_seconds: Annotated[int, Field(strict=True, ge=0, le=86400), WHOLE] = 10
     """Wait before the first retry; doubles with each."""
-    backoff_max_seconds: Annotated[int, Field(strict=True, ge=0, le=86400)] = 300
+    backoff_max_seconds: Annotated[int, Field(strict=True, ge=0, le=86400), WHOLE] = 300
     """The longest wait."""
     non_retriable_exit_codes: Annotated[
-        list[Annotated[int, Field(strict=True, ge=1, le=255)]], Field(max_length=64)
+        list[Annotated[int, Field(strict=True, ge=1, le=255), WHOLE]], Field(max_length=64)
     ] = []
     """Exit codes of the training code that end the job at once."""
 
@@ -60,13 +60,15 @@ class RunPolicy(ApiModel):
 
     immutable: ClassVar[frozenset[str]] = frozenset({"maxRuntimeSeconds", "maxPendingSeconds"})
 
-    max_runtime_seconds: Annotated[int, Field(strict=True, ge=1, le=2419200)] = 86400
+    max_runtime_seconds: Annotated[int, Field(strict=True, ge=1, le=2419200), WHOLE] = 86400
     """How long the attempts may run in sum."""
-    max_pending_seconds: Annotated[int, Field(strict=True, ge=1, le=2419200)] | None = None
+    max_pending_seconds: Annotated[int, Field(strict=True, ge=1, le=2419200), WHOLE] | None = None
     """How long an attempt may wait for its cluster."""
-    suspend: bool = False
+    suspend: Flag = False
     """Stop and free all resources; setting it back continues from the last checkpoint."""
-    ttl_seconds_after_finished: Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)] | None = None
+    ttl_seconds_after_finished: (
+        Annotated[int, Field(strict=True, ge=0, le=2**31 - 1), WHOLE] | None
+    ) = None
     """Delete the TrainingJob so long after it finished."""
 
 

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-PATTERN: Final = r"^[0-9]{1,18}(\.[0-9]{1,9})?([eE][+-]?[0-9]|[numkMGTPE]|[KMGTPE]i)?$"
-_SHAPE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(?:[eE]([+-]?[0-9])|([numkMGTPE]|[KMGTPE]i))?")
+PATTERN: Final = r"^([0-9]{1,19}(\.[0-9]{1,9})?)([eE]([+-]?[0-9])|([numkMGTPE]|[KMGTPE]i))?$"
+INT64_MAX: Final = 2**63 - 1
+_SHAPE: Final = re.compile(PATTERN)
 _SUFFIX: Final = {
     "n": Decimal("1e-9"),
     "u": Decimal("1e-6"),
@@ -28,7 +29,7 @@ def parse(value: str) -> Decimal:
     shape = _SHAPE.fullmatch(value)
     if shape is None:
         raise ValueError(f"{value!r} is not a quantity; write for example 500m, 2 or 4Gi")
-    number, exponent, suffix = shape.groups()
+    number, _, _, exponent, suffix = shape.groups()
     if exponent is not None:
         return Decimal(number) * Decimal(10) ** int(exponent)
     return Decimal(number) * (_SUFFIX[suffix] if suffix else 1)
@@ -36,7 +37,11 @@ def parse(value: str) -> Decimal:
 
 def _from_wire(value: Any) -> Any:
     # `cpu: 2` in YAML is an integer; a bool is an int in Python and must not pass as one.
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    if value > INT64_MAX:
+        raise ValueError(f"must be at most {INT64_MAX} when it is a number")
+    return str(value)
 
 
 def _positive(value: str) -> str:

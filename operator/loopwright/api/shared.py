@@ -5,24 +5,23 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from loopwright.api.base import (
+    WHOLE,
     AbsolutePath,
     ApiModel,
     Cel,
     Digest,
     DnsName,
     EnvName,
+    Flag,
     MetricName,
     ReadUri,
     RelativePath,
 )
 from loopwright.api.quantity import Quantity
 
-Small = Annotated[str, Field(max_length=253)]
-Words = Annotated[str, Field(max_length=4096)]
-Int32 = Annotated[int, Field(strict=True, ge=-(2**31), le=2**31 - 1)]
 Number = Annotated[
     str,
     Field(max_length=32, pattern=r"^-?[0-9]{1,15}(\.[0-9]{1,15})?([eE][+-]?[0-9]{1,2})?$"),
@@ -30,8 +29,44 @@ Number = Annotated[
 """A decimal number as text: floats in CRDs do not survive every client unchanged."""
 
 
-StringMap = Annotated[dict[Small, Words], Field(max_length=64)]
-"""A bounded map of label- or annotation-like strings."""
+def key_rule(limit: int) -> dict[str, Any]:
+    """Schema of a map whose keys are not empty and have at most so many characters."""
+    rule = f"self.all(key, size(key) >= 1 && size(key) <= {limit})"
+    return {"x-kubernetes-validations": [Cel(rule, _key_hint(limit)).schema()]}
+
+
+def bounded_keys(limit: int) -> AfterValidator:
+    """Refuses what `key_rule` refuses."""
+
+    def check(value: dict[str, str]) -> dict[str, str]:
+        if not all(1 <= len(key) <= limit for key in value):
+            raise ValueError(_key_hint(limit))
+        return value
+
+    return AfterValidator(check)
+
+
+def _key_hint(limit: int) -> str:
+    return f"keys must have 1 to {limit} characters"
+
+
+def _without_nulls(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {key: item for key, item in value.items() if item is not None}
+
+
+Text = Annotated[str, Field(max_length=4096)]
+WITHOUT_NULLS = BeforeValidator(_without_nulls)
+"""Drops null values of a map, as the API server does."""
+
+StringMap = Annotated[
+    dict[str, Text],
+    Field(max_length=64, json_schema_extra=key_rule(317)),
+    bounded_keys(317),
+    WITHOUT_NULLS,
+]
+"""A bounded map of label- or annotation-like strings; a prefixed key has up to 317 characters."""
 
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 
@@ -39,6 +74,17 @@ DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 def by_key(key: str) -> dict[str, Any]:
     """Schema of a list that is a map by `key`: server-side apply merges its items one by one."""
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
+
+
+def distinct(name: str) -> AfterValidator:
+    """Refuses two items of a list that agree in a field, as the API server does in a map."""
+
+    def check(items: list[Any]) -> list[Any]:
+        if len({getattr(item, name) for item in items}) < len(items):
+            raise ValueError(f"{name} must not repeat")
+        return items
+
+    return AfterValidator(check)
 
 
 Opaque = Annotated[
@@ -104,7 +150,7 @@ class Resources(ApiModel):
     """CPU cores."""
     memory: Quantity = "2Gi"
     """Memory, including what /dev/shm holds."""
-    gpu: Annotated[int, Field(strict=True, ge=0, le=16)] = 0
+    gpu: Annotated[int, Field(strict=True, ge=0, le=16), WHOLE] = 0
     """Number of GPUs."""
     gpu_resource: Annotated[
         str,
@@ -127,7 +173,7 @@ class KeySelector(ApiModel):
     """Name of the object."""
     key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
     """Key within it."""
-    optional: bool = False
+    optional: Flag = False
     """Whether a missing object or key is fine."""
 
 
@@ -229,7 +275,7 @@ class Toleration(ApiModel):
     """Value of the taint, for Equal."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
     """Effect to tolerate; none means all."""
-    toleration_seconds: Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)] | None = None
+    toleration_seconds: Annotated[int, Field(strict=True, ge=0, le=2**31 - 1), WHOLE] | None = None
     """For NoExecute: how long to stay."""
 
 
@@ -237,6 +283,7 @@ Tolerations = Annotated[list[Toleration], Field(max_length=32)]
 EnvVars = Annotated[
     list[EnvVar],
     Field(max_length=128, json_schema_extra=by_key("name")),
+    distinct("name"),
 ]
 
 
@@ -301,7 +348,7 @@ class VolumeMount(ApiModel):
     """Folder in the container."""
     sub_path: RelativePath | None = None
     """Path within the volume."""
-    read_only: bool = False
+    read_only: Flag = False
     """Whether it may only be read."""
 
 
@@ -316,10 +363,14 @@ class PodOverrides(ApiModel):
     """Node and pod affinity, as in a pod."""
     image_pull_secrets: Annotated[list[SecretRef], Field(max_length=16)] = []
     """Secrets with registry credentials."""
-    volumes: Annotated[list[Volume], Field(max_length=32, json_schema_extra=by_key("name"))] = []
+    volumes: Annotated[
+        list[Volume], Field(max_length=32, json_schema_extra=by_key("name")), distinct("name")
+    ] = []
     """Further volumes."""
     volume_mounts: Annotated[
-        list[VolumeMount], Field(max_length=32, json_schema_extra=by_key("mountPath"))
+        list[VolumeMount],
+        Field(max_length=32, json_schema_extra=by_key("mountPath")),
+        distinct("mount_path"),
     ] = []
     """Where they are mounted in the Ray container."""
     labels: StringMap = {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -14,6 +13,7 @@ from pydantic import (
 )
 
 from loopwright.api.base import (
+    WHOLE,
     AbsolutePath,
     ApiModel,
     Argument,
@@ -28,6 +28,7 @@ from loopwright.api.base import (
 from loopwright.api.policy import Retry, RunPolicy, Scheduling, Spot
 from loopwright.api.shared import (
     DNS_LABEL,
+    WITHOUT_NULLS,
     ConfigMapRef,
     DataSource,
     EnvFrom,
@@ -38,7 +39,11 @@ from loopwright.api.shared import (
     PodOverrides,
     Resources,
     SecretRef,
+    Text,
+    bounded_keys,
     by_key,
+    distinct,
+    key_rule,
 )
 from loopwright.api.trainingjob_status import TrainingJobStatus
 
@@ -109,8 +114,8 @@ class Input(ApiModel):
     source: DataSource
     """Where it comes from. pvc:// and ConfigMaps are mounted, other URIs are downloaded."""
     mount_path: AbsolutePath | None = None
-    """Folder in which the files appear, by default /opt/loopwright/inputs/<name>; for pvc:// a
-    link to the mounted claim."""
+    """Folder in which the files appear, by default /opt/loopwright/inputs/<name>; part of
+    a claim is mounted there, read-only."""
     env: EnvName | None = None
     """A variable that gets the folder's path."""
 
@@ -131,18 +136,19 @@ class Checkpoint(ApiModel):
     """By default <output.uri>/checkpoints."""
     secret_ref: SecretRef | None = None
     """Credentials for `uri`, by default those of the output."""
-    keep: Annotated[int, Field(strict=True, ge=1, le=100)] = 3
+    keep: Annotated[int, Field(strict=True, ge=1, le=100), WHOLE] = 3
     """How many of the newest checkpoints are kept."""
     local_path: AbsolutePath | None = None
     """For scripts that write checkpoints to a folder themselves: this folder is copied to `uri`
     every intervalHintSeconds and at the end, and restored before a retry."""
-    interval_hint_seconds: Annotated[int, Field(strict=True, ge=1, le=86400)] = 300
+    interval_hint_seconds: Annotated[int, Field(strict=True, ge=1, le=86400), WHOLE] = 300
     """How often a checkpoint should be made; loopwright.train.should_checkpoint() follows it."""
     resume_from: Annotated[
         str, Field(max_length=2048, pattern=r"^(Latest|None|(s3|pvc)://[!-.0-~]+(/[!-~]*)?)$")
     ] = "Latest"
-    """Latest: the newest complete checkpoint under `uri`. None: start over. Or the URI of one
-    checkpoint, used by the first attempt; retries continue from the latest."""
+    """Where a job with no checkpoints of its own begins. Latest: at the newest complete checkpoint
+    under `uri`. None: from nothing. Or at the checkpoint with this URI. Once the job has made a
+    checkpoint, it always continues from its newest."""
 
 
 class Metrics(ApiModel):
@@ -181,7 +187,9 @@ class Register(ApiModel):
     model: Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]
     """Name of the model."""
     require_metrics: Annotated[
-        list[MetricRequirement], Field(max_length=16, json_schema_extra=by_key("metric"))
+        list[MetricRequirement],
+        Field(max_length=16, json_schema_extra=by_key("metric")),
+        distinct("metric"),
     ] = []
     """What the final metrics must reach; model.json records whether they did."""
     card: Annotated[str, Field(max_length=16384)] | None = None
@@ -212,26 +220,11 @@ ProcsPerWorker = Annotated[
 ]
 
 
-def _hyperparameter_keys(value: dict[str, str]) -> dict[str, str]:
-    if not all(1 <= len(key) <= 64 for key in value):
-        raise ValueError("names of hyperparameters must have 1 to 64 characters")
-    return value
-
-
 Hyperparameters = Annotated[
-    dict[str, Annotated[str, Field(max_length=4096)]],
-    AfterValidator(_hyperparameter_keys),
-    Field(
-        max_length=100,
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                Cel(
-                    "self.all(key, size(key) >= 1 && size(key) <= 64)",
-                    "names of hyperparameters must have 1 to 64 characters",
-                ).schema()
-            ]
-        },
-    ),
+    dict[str, Text],
+    Field(max_length=100, json_schema_extra=key_rule(64)),
+    bounded_keys(64),
+    WITHOUT_NULLS,
 ]
 
 
@@ -280,13 +273,14 @@ class TrainingJobSpec(ApiModel):
     hyperparameters: Hyperparameters = {}
     """Named values for the training code."""
     hyperparameter_style: Literal["Env", "Args", "File"] = "Env"
-    """How a script or command gets them besides SM_HPS: Env as SM_HP_<NAME>, Args as
-    `--name=value` after args, File as hyperparameters.json only."""
+    """How a script or command gets them, besides SM_HPS and the file hyperparameters.json in the
+    folder SM_INPUT_CONFIG_DIR: Env as SM_HP_<NAME>, Args as `--name=value` after args, File not in
+    any other way."""
     env: EnvVars = []
     """Variables of the Ray containers."""
     env_from: Annotated[list[EnvFrom], Field(max_length=32)] = []
     """Secrets and ConfigMaps whose keys become variables."""
-    num_workers: Annotated[int, Field(strict=True, ge=0, le=1024)] = 1
+    num_workers: Annotated[int, Field(strict=True, ge=0, le=1024), WHOLE] = 1
     """Worker pods. 0 trains in the head pod alone, with resourcesPerWorker."""
     resources_per_worker: Resources = Resources()
     """Resources of each worker pod."""
@@ -294,7 +288,9 @@ class TrainingJobSpec(ApiModel):
     """Processes in each worker pod; auto is one for each GPU, or one."""
     head: Head = Head()
     """The coordinating pod."""
-    inputs: Annotated[list[Input], Field(max_length=20, json_schema_extra=by_key("name"))] = []
+    inputs: Annotated[
+        list[Input], Field(max_length=20, json_schema_extra=by_key("name")), distinct("name")
+    ] = []
     """Data sets."""
     output: Output | None = None
     """Where results go; required unless the operator has a default output."""

@@ -113,7 +113,7 @@ class CheckpointStatus(StatusModel):
     time: datetime | None = None
     """When it was complete."""
     count: int = 0
-    """Checkpoints made by all attempts."""
+    """Checkpoints made since the driver started."""
 
 
 class Artifacts(StatusModel):

@@ -52,5 +52,3 @@ class AttemptContext:
     """How long it may run before the job's limit is reached."""
     on_demand: bool = False
     """Whether interruptible nodes are given up on."""
-    resume_from: str = "Latest"
-    """A checkpoint's URI, Latest or None."""

@@ -47,7 +47,7 @@ def _pod_spec(
     spec: Manifest = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": spot.grace_period_seconds if spot else GRACE_SECONDS,
+        "terminationGracePeriodSeconds": _grace(job),
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": USER,
@@ -125,8 +125,17 @@ def _container(
             "readOnlyRootFilesystem": True,
         },
         "volumeMounts": mounts,
+        "lifecycle": {
+            "preStop": {"exec": {"command": ["python", "-m", "loopwright.runtime.prestop"]}}
+        },
         **_probes(),
     }
+
+
+def _grace(job: JobContext) -> int:
+    """Seconds that a pod has from being told to stop until it is killed."""
+    spot = job.spec.spot
+    return spot.grace_period_seconds if spot and spot.enabled else GRACE_SECONDS
 
 
 def _probes() -> Manifest:
@@ -151,12 +160,14 @@ def _env(job: JobContext, attempt: AttemptContext, resources: Resources) -> list
         names.ENV_ATTEMPT: str(attempt.number),
         names.ENV_NAMESPACE: job.namespace,
         names.ENV_REPORT: names.report_name(job.name),
-        "LOOPWRIGHT_RESUME_FROM": attempt.resume_from,
+        "LOOPWRIGHT_GRACE_SECONDS": str(_grace(job)),
+        # Three seconds, Ray's default, are too short for training to save its state.
+        "RAY_JOB_STOP_WAIT_TIME_S": str(_grace(job) - 5),
         "HOME": "/home/ray",
         "OMP_NUM_THREADS": str(_threads(job, resources)),
-        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Training is what the pod is for; Ray would let it run behind everything else.
+        "RAY_worker_niceness": "0",
     }
     return [{"name": name, "value": value} for name, value in values.items()]
 
@@ -185,6 +196,10 @@ def _volumes(
     if script is not None and script.config_map_ref is not None:
         source = {"configMap": {"name": script.config_map_ref.name}}
         yield _mounted("code", source, names.CODE_DIR, read_only=True)
+    local = job.spec.checkpoint.local_path if job.spec.checkpoint else None
+    overrides = (job.spec.pod, job.spec.head.pod)
+    if local and local not in {m.mount_path for one in overrides for m in one.volume_mounts}:
+        yield _mounted("checkpoint", {"emptyDir": {}}, local)
     for claim in sorted(claims(job)):
         source = {"persistentVolumeClaim": {"claimName": claim}}
         yield _mounted(f"pvc-{claim}", source, f"{names.PVC_DIR}/{claim}")
@@ -196,8 +211,20 @@ def _volumes(
             source = {"configMap": {"name": one.source.config_map_ref.name}}
             path = one.mount_path or f"{names.INPUTS_DIR}/{one.name}"
             yield _mounted(f"input-{one.name}", source, path, read_only=True)
+        elif one.mount_path is not None and one.source.uri is not None:
+            yield _input(one.name, one.source.uri, one.mount_path)
     if head:
         yield _token()
+
+
+def _input(name: str, uri: str, path: str) -> tuple[Manifest, Manifest]:
+    """A folder of the user's choice: part of a claim, or room for what is downloaded."""
+    if not uri.startswith("pvc://"):
+        return _mounted(f"input-{name}", {"emptyDir": {}}, path)
+    claim, _, sub = uri.removeprefix("pvc://").partition("/")
+    source = {"persistentVolumeClaim": {"claimName": claim}}
+    volume, mount = _mounted(f"input-{name}", source, path, read_only=True)
+    return volume, mount | ({"subPath": sub.rstrip("/")} if sub else {})
 
 
 def _mounted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -134,11 +135,11 @@ async def _start(
         number=number,
         remaining_seconds=remaining(job.spec, status),
         on_demand=_gave_up_on_spot(job.spec, status),
-        resume_from=_resume_from(job.spec, number),
     )
     try:
-        for child in (*support(job), rayjob(job, attempt)):
-            ctx.cache.observe(None, await ctx.client.apply(child))
+        children = await asyncio.gather(*map(ctx.client.apply, support(job)))
+        for child in (*children, await ctx.client.apply(rayjob(job, attempt))):
+            ctx.cache.observe(None, child)
     except (KindMissing, Forbidden, Invalid) as error:
         return _refused(error)
     return None
@@ -155,10 +156,3 @@ def _refused(error: ApiError) -> Blocked:
 def _gave_up_on_spot(spec: TrainingJobSpec, status: TrainingJobStatus) -> bool:
     limit = spec.spot.fallback_on_demand_after if spec.spot else None
     return limit is not None and status.failures.infrastructure >= limit
-
-
-def _resume_from(spec: TrainingJobSpec, number: int) -> str:
-    """The first attempt follows the spec; later ones go on where the one before stopped."""
-    if number > 1 or spec.checkpoint is None:
-        return "Latest"
-    return spec.checkpoint.resume_from

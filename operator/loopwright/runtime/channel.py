@@ -8,11 +8,18 @@ import secrets
 import threading
 from collections.abc import Callable
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Listener
+from multiprocessing.connection import (
+    Client,
+    Connection,
+    Listener,
+    answer_challenge,
+    deliver_challenge,
+)
 from typing import Any, Final
 
 ENV_ADDRESS: Final = "LOOPWRIGHT_CHANNEL"
 ENV_KEY: Final = "LOOPWRIGHT_CHANNEL_KEY"
+MAX_MESSAGE: Final = 1 << 20
 
 Message = dict[str, Any]
 
@@ -22,7 +29,9 @@ class Server:
 
     def __init__(self, host: str, receive: Callable[[Message], None]) -> None:
         self._key = secrets.token_bytes(32)
-        self._listener = Listener((host, 0), authkey=self._key)
+        # Without the key: it would be asked for in the thread that accepts, where one client that
+        # says nothing holds up all others.
+        self._listener = Listener((host, 0))
         self._receive, self._lock = receive, threading.Lock()
         self.env = {
             ENV_ADDRESS: f"{host}:{self._listener.address[1]}",
@@ -33,21 +42,23 @@ class Server:
     def _accept(self) -> None:
         while True:
             try:
-                connection = self._listener.accept()
-            except (AuthenticationError, EOFError, ConnectionError):
-                continue  # Somebody without the key; the next one may have it.
+                arguments = (self._listener.accept(),)
             except OSError:
                 return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+            threading.Thread(target=self._serve, args=arguments, daemon=True).start()
+            del arguments  # Or a connection would stay open until the next one comes.
 
-    def _serve(self, connection: Any) -> None:
-        while True:
+    def _serve(self, connection: Connection) -> None:
+        with connection:
             try:
-                message = json.loads(connection.recv_bytes(1 << 20))
-            except (EOFError, OSError, ValueError):
-                return
-            with self._lock:
-                self._receive(message)
+                deliver_challenge(connection, self._key)
+                answer_challenge(connection, self._key)
+                while True:
+                    message = json.loads(connection.recv_bytes(MAX_MESSAGE))
+                    with self._lock:
+                        self._receive(message)
+            except (AuthenticationError, EOFError, OSError, ValueError):
+                return  # Somebody without the key, or who speaks another language, or who is gone.
 
 
 _connection: Any = None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from loopwright.runtime.errors import RunError
@@ -15,37 +16,64 @@ MANIFEST: Final = "checkpoint.json"
 NAME: Final = re.compile(r"step-(\d{12})")
 
 
-def save(folder: Folder, source: Path, step: int, keep: int) -> str:
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete checkpoint in a folder."""
+
+    name: str
+    time: str
+    """When it was complete; ISO 8601, so that text order is the order of time."""
+    job: str
+    """UID of the job that made it."""
+
+
+def save(folder: Folder, source: Path, step: int, keep: int, job: str = "") -> str:
     """Stores a local folder as the checkpoint of a step, drops old ones, and returns its URI."""
     name = f"step-{step:012d}"
+    if name in folder.folders():
+        # Torn, or left by another run; files of both must not mix.
+        folder.remove(name)
     files = {}
     for file in sorted(path for path in source.rglob("*") if path.is_file()):
         relative = str(file.relative_to(source))
-        folder.upload(file, f"{name}/{relative}")
-        files[relative] = sha256(file)
-    manifest = {"step": step, "time": datetime.now(UTC).isoformat(), "files": files}
+        files[relative] = folder.upload(file, f"{name}/{relative}")
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    manifest = {"step": step, "time": now, "job": job, "files": files}
     folder.write(f"{name}/{MANIFEST}", json.dumps(manifest).encode())
-    for old in complete(folder)[:-keep]:
-        folder.remove(old)
+    kept = {checkpoint.name for checkpoint in complete(folder)[-keep:]}
+    for other in folder.folders():
+        if NAME.fullmatch(other) and other not in kept:
+            folder.remove(other)
     return folder.child(name)
 
 
-def complete(folder: Folder) -> list[str]:
-    """Names of complete checkpoints, oldest first."""
-    names = [name for name in folder.folders() if NAME.fullmatch(name)]
-    return [name for name in names if folder.read(f"{name}/{MANIFEST}") is not None]
+def complete(folder: Folder) -> list[Checkpoint]:
+    """Complete checkpoints, oldest first: by time, since another run may have counted higher."""
+    found = []
+    for name in folder.folders():
+        text = folder.read(f"{name}/{MANIFEST}") if NAME.fullmatch(name) else None
+        # A full disk leaves an empty one: opening worked, and writing did not.
+        if text:
+            manifest = json.loads(text)
+            found.append(Checkpoint(name, manifest["time"], manifest.get("job", "")))
+    return sorted(found, key=lambda checkpoint: (checkpoint.time, checkpoint.name))
 
 
-def latest(folder: Folder) -> str | None:
-    """URI of the newest complete checkpoint."""
-    names = complete(folder)
-    return folder.child(names[-1]) if names else None
+def to_resume(folder: Folder, wanted: str, job: str) -> str | None:
+    """URI of the checkpoint to continue from.
 
-
-def step_of(uri: str) -> int:
-    """The step that a checkpoint was made at."""
-    found = NAME.search(uri)
-    return int(found[1]) if found else 0
+    Args:
+        wanted: spec.checkpoint.resumeFrom. What the job itself has done always comes first, so
+            that a retry never starts over.
+        job: UID of the job.
+    """
+    known = complete(folder)
+    own = [checkpoint for checkpoint in known if checkpoint.job == job]
+    if own:
+        return folder.child(own[-1].name)
+    if "://" in wanted:
+        return wanted
+    return folder.child(known[-1].name) if known and wanted == "Latest" else None
 
 
 def restore(uri: str, secret: str | None, target: Path) -> Path:
@@ -59,8 +87,15 @@ def restore(uri: str, secret: str | None, target: Path) -> Path:
     text = folder.read(f"{name}/{MANIFEST}")
     if text is None:
         raise RunError("CheckpointMissing", f"{uri} is not a complete checkpoint")
-    folder.download(name, target)
     for file, digest in json.loads(text)["files"].items():
+        if ".." in PurePosixPath(file).parts or file.startswith("/"):
+            raise RunError("CheckpointDamaged", f"{uri}: {file!r} leads out of it")
+        try:
+            folder.download(f"{name}/{file}", target / file)
+        except RunError as error:
+            if error.reason != "StorageNotFound":
+                raise
+            raise RunError("CheckpointDamaged", f"{uri}/{file} is missing") from error
         if sha256(target / file) != digest:
             raise RunError("CheckpointDamaged", f"{uri}/{file} is not what its manifest says")
     return target

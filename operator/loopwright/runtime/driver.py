@@ -30,6 +30,8 @@ from loopwright.runtime.worker import Worker
 
 POLL: Final = 0.2
 START_TIMEOUT: Final = 300.0
+# A worker that lives answers at once, also while it trains.
+PEER_PATIENCE: Final = 20.0
 # Ray kills a stopped driver soon after; what is to be saved must be saved by then.
 GRACE: Final = 20.0
 MAX_MESSAGE: Final = 1024
@@ -46,7 +48,7 @@ class Driver:
 
     def main(self) -> int:
         """Runs the job and reports; returns the exit code."""
-        signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
+        self._listen()
         try:
             self._train()
         except RunError as error:
@@ -62,29 +64,33 @@ class Driver:
             return 128 + signal.SIGTERM
         return 0 if self._mailbox.put_last(self._progress.report(RunState.SUCCEEDED)) else 1
 
+    def _listen(self) -> None:
+        signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
+
     def _train(self) -> None:
         config = self._config
         self._mailbox.put(self._progress.report(RunState.STARTING))
         output_folder(config).check_writable()
         env = self._resume()
         ray.init(log_to_driver=True, logging_level="WARNING")
+        # Again: Ray has put a handler of its own in its place.
+        self._listen()
         server = channel.Server(ray.util.get_node_ip_address(), self._receive)
         self._place(config.model_dump_json(by_alias=True, exclude_none=True), {**server.env, **env})
         self._progress.artifacts = Artifacts(logs_uri=logs_folder(config).uri)
         self._mailbox.put(self._progress.report(RunState.RUNNING))
         for ended in self._follow():
-            if ended.exit_code and not self._stop.is_set():
-                raise exited(ended)
+            if (ended.exit_code or ended.stopped) and not self._stop.is_set():
+                raise self._failure(ended)
         if not self._stop.is_set():
             self._publish()
 
     def _resume(self) -> dict[str, str]:
-        wanted = os.environ.get("LOOPWRIGHT_RESUME_FROM", "Latest")
-        folder = Folder(self._config.checkpoint_uri, checkpoint_secret(self._config))
-        # A driver that starts anew within an attempt goes on from what that attempt left.
-        uri = checkpoints.latest(folder) if wanted == "Latest" else None
-        if "://" in wanted:
-            uri = wanted
+        config = self._config
+        folder = Folder(config.checkpoint_uri, checkpoint_secret(config))
+        checkpoint = config.spec.checkpoint
+        wanted = checkpoint.resume_from if checkpoint else "Latest"
+        uri = checkpoints.to_resume(folder, wanted, config.uid)
         self._progress.resumed_from = uri
         return {"LOOPWRIGHT_RESUME_URI": uri} if uri else {}
 
@@ -136,9 +142,21 @@ class Driver:
                 return results
             done, waiting = ray.wait(waiting, timeout=POLL)
             results += ray.get(done)
-            if any(ended.exit_code for ended in results):
+            if any(ended.exit_code or ended.stopped for ended in results):
                 break
         return results
+
+    def _failure(self, ended: Ended) -> RunError:
+        """Whose fault it is. The peers of a lost pod fail as well, and are heard of first."""
+        asked = [worker.told_to_stop.remote() for worker in self._workers]
+        answered, silent = ray.wait(asked, num_returns=len(asked), timeout=PEER_PATIENCE)
+        if silent:
+            text = f"{len(silent)} of {len(asked)} workers do not answer; their pods are gone"
+            return RunError("WorkerLost", text, Cause.INFRASTRUCTURE)
+        if ended.stopped or any(ray.get(answered)):
+            text = "a pod was told to stop, as when its node is drained"
+            return RunError("Interrupted", text, Cause.INFRASTRUCTURE)
+        return exited(ended)
 
     def _publish(self) -> None:
         metrics = [metric.model_dump(mode="json") for metric in self._progress.metrics]

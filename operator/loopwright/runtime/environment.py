@@ -13,10 +13,12 @@ from typing import Final
 
 from loopwright.api import names
 from loopwright.api.runconfig import RunConfig
-from loopwright.runtime.inputs import WORK
+from loopwright.runtime.prestop import WORK
 from loopwright.runtime.storage import Folder
 
 MODEL_DIR: Final = WORK / "model"
+# As on SageMaker, with hyperparameters.json in it.
+CONFIG_DIR: Final = WORK / "config"
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ def environment(config: RunConfig, place: Place, inputs: Mapping[str, Path]) -> 
         "NODE_RANK": place.node, "MASTER_ADDR": place.master, "MASTER_PORT": place.port,
         "TORCHELASTIC_RUN_ID": config.uid,
         "SM_MODEL_DIR": MODEL_DIR, "SM_OUTPUT_DATA_DIR": WORK / "output",
+        "SM_INPUT_CONFIG_DIR": CONFIG_DIR,
         "SM_CHANNELS": json.dumps(sorted(inputs)), "SM_HPS": json.dumps(hyperparameters),
         "SM_NUM_GPUS": spec.resources_per_worker.gpu, "SM_HOSTS": json.dumps(hosts),
         "SM_CURRENT_HOST": hosts[place.node],
@@ -60,7 +63,10 @@ def environment(config: RunConfig, place: Place, inputs: Mapping[str, Path]) -> 
 
 def _checkpoints(config: RunConfig) -> dict[str, object]:
     spec = config.spec
-    values: dict[str, object] = {"LOOPWRIGHT_CHECKPOINTS": config.checkpoint_uri}
+    values: dict[str, object] = {
+        "LOOPWRIGHT_CHECKPOINTS": config.checkpoint_uri,
+        "LOOPWRIGHT_JOB": config.uid,
+    }
     if secret := checkpoint_secret(config):
         values["LOOPWRIGHT_CHECKPOINT_SECRET"] = secret
     if spec.checkpoint is not None:

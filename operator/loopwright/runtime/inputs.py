@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 import tarfile
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +16,10 @@ from typing import Any
 from loopwright.api import names
 from loopwright.api.shared import DataSource
 from loopwright.api.trainingjob import Input, Script
+from loopwright.api.trainingjob_status import Cause
 from loopwright.runtime.errors import RunError
+from loopwright.runtime.prestop import WORK
 from loopwright.runtime.storage import Folder, digest, refusals
-
-WORK = Path("/tmp/loopwright")  # noqa: S108 (a volume of this pod alone)
 
 
 def fetch_all(inputs: list[Input], tell: Callable[[dict[str, Any]], None]) -> dict[str, Path]:
@@ -34,54 +36,63 @@ def fetch_all(inputs: list[Input], tell: Callable[[dict[str, Any]], None]) -> di
         if expected is not None and found != expected:
             text = f"input '{one.name}' has digest {found}, not {expected}; has the data changed?"
             raise RunError("DigestMismatch", text)
-        uri = one.source.uri or f"configmap://{one.source.config_map_ref}"
+        ref = one.source.config_map_ref
+        uri = one.source.uri or (f"configmap://{ref.name}" if ref else "")
         tell({"type": "input", "name": one.name, "uri": uri, "digest": found, "size": size})
         folders[one.name] = path if path.is_dir() else path.parent
     return folders
 
 
 def _place(one: Input) -> Path:
-    target = Path(one.mount_path or f"{names.INPUTS_DIR}/{one.name}")
-    if one.source.uri is None:
+    """The file or folder that the input is in this pod."""
+    uri = one.source.uri
+    target = Path(str(one.mount_path or f"{names.INPUTS_DIR}/{one.name}"))
+    if uri is None:
         return target  # A ConfigMap, mounted by the kubelet.
-    if one.source.uri.startswith("pvc://"):
-        claim, _, path = one.source.uri.removeprefix("pvc://").partition("/")
-        mounted: Path = Path(names.PVC_DIR) / claim / path
-        if not mounted.exists():
-            raise RunError("InputMissing", f"input '{one.name}': {one.source.uri} does not exist")
+    if uri.startswith("pvc://"):
+        claim, _, path = uri.removeprefix("pvc://").partition("/")
+        mounted = target if one.mount_path else Path(names.PVC_DIR) / claim / path
+        # Where a mount names a folder that is not there, the kubelet makes an empty one.
+        if not mounted.exists() or (mounted.is_dir() and not any(mounted.iterdir())):
+            raise RunError("InputMissing", f"input '{one.name}': there is nothing at {uri}")
         return mounted
     with _once(f"input-{one.name}") as done:
         if not done.exists():
-            target.mkdir(parents=True, exist_ok=True)
-            _download(one.source, target)
-            done.touch()
-    return target
+            done.write_text(str(_download(one.source, target)))
+        return Path(done.read_text())
 
 
-def _download(source: DataSource, target: Path) -> None:
-    assert source.uri is not None
-    secret = source.secret_ref.name if source.secret_ref else None
-    if source.uri.startswith("http"):
-        _http(source.uri, target / (source.uri.rpartition("/")[2] or "data"))
-        return
-    folder = Folder(source.uri, secret)
+def _download(source: DataSource, target: Path) -> Path:
+    """Copies a file or a folder below `target`; returns where it now is."""
+    uri = str(source.uri)
+    # What follows in a presigned link is no part of the name.
+    name = uri.partition("?")[0].rstrip("/").rpartition("/")[2]
+    target.mkdir(parents=True, exist_ok=True)
+    if uri.startswith("http"):
+        _http(uri, target / name)
+        return target / name
+    folder = Folder(uri, source.secret_ref.name if source.secret_ref else None)
+    if folder.is_file():
+        folder.download("", target / name)
+        return target / name
     files = folder.files()
-    if files:
-        folder.download("", target)
-        return
-    parent, _, name = source.uri.rstrip("/").rpartition("/")
-    content = Folder(parent, secret).read(name)
-    if content is None:
-        raise RunError("InputMissing", f"{source.uri} does not exist")
-    (target / name).write_bytes(content)
+    if not files:
+        raise RunError("InputMissing", f"there is nothing at {uri}")
+    for file in files:
+        folder.download(file, target / file)
+    return target
 
 
 def _http(uri: str, target: Path) -> None:
     with refusals(uri):
         with urllib.request.urlopen(uri, timeout=60) as answer:  # noqa: S310 (schema: http, https)
             with target.open("wb") as file:
-                while chunk := answer.read(1 << 20):
-                    file.write(chunk)
+                shutil.copyfileobj(answer, file)
+            expected = answer.headers.get("Content-Length")
+    # The standard library is content with less.
+    if expected is not None and target.stat().st_size != int(expected):
+        text = f"{uri}: got {target.stat().st_size} of {expected} bytes"
+        raise RunError("StorageFailed", text, Cause.INFRASTRUCTURE)
 
 
 @contextmanager
@@ -120,21 +131,21 @@ def script_path(script: Script) -> Path:
 
 def _unpack(script: Script, folder: Path) -> None:
     source = DataSource(uri=script.archive_uri, secret_ref=script.secret_ref)
-    downloaded = WORK / "archive"
-    downloaded.mkdir(parents=True, exist_ok=True)
-    _download(source, downloaded)
-    [archive] = list(downloaded.iterdir())
+    archive = _download(source, WORK / "archive")
+    if not archive.is_file():
+        raise RunError("ArchiveInvalid", f"{script.archive_uri} is a folder, not an archive")
     if script.digest is not None and (found := digest(archive)[0]) != script.digest:
         raise RunError("DigestMismatch", f"{script.archive_uri} has digest {found}")
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        if zipfile.is_zipfile(archive):
-            _unzip(archive, folder)
-        else:
+        # This order: whatever ends with a zip, such as a tar of wheels, would pass for one.
+        if tarfile.is_tarfile(archive):
             with tarfile.open(archive) as tar:
                 # The filter refuses absolute paths, "..", devices, and links that lead out.
                 tar.extractall(folder, filter="data")
-    except (tarfile.TarError, zipfile.BadZipFile) as error:
+        else:
+            _unzip(archive, folder)
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, RuntimeError, zlib.error) as error:
         raise RunError("ArchiveInvalid", f"{script.archive_uri}: {error}") from error
 
 

@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from loopwright.api import names
 from loopwright.api.report import MAX_REPORT_BYTES, Report
@@ -25,6 +25,9 @@ class Mailbox:
 
     def __init__(self) -> None:
         self._newest: Report | None = None
+        self._closed = False
+        # Held while one is written, so that none can overtake another.
+        self._writing = threading.Lock()
         self._wake = threading.Event()
         threading.Thread(target=self._loop, daemon=True).start()
 
@@ -34,24 +37,28 @@ class Mailbox:
         self._wake.set()
 
     def put_last(self, report: Report) -> bool:
-        """Writes the final report, trying for two minutes; returns whether it is stored."""
-        self._newest = None
-        deadline, pause = time.monotonic() + PATIENCE, 0.5
-        while not self._write(report):
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(pause)
-            pause = min(10.0, pause * 2)
+        """Writes the final report, trying for two minutes; returns whether it is stored.
+
+        Nothing is written after it: messages of the training code may still be on their way.
+        """
+        self._closed = True
+        with self._writing:
+            deadline, pause = time.monotonic() + PATIENCE, 0.5
+            while not self._write(report):
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(pause)
+                pause = min(10.0, pause * 2)
         return True
 
     def _loop(self) -> None:
         while True:
             self._wake.wait()
             self._wake.clear()
-            report = self._newest
-            if report is not None:
-                self._write(report)
-                time.sleep(INTERVAL)
+            with self._writing:
+                if self._newest is not None and not self._closed:
+                    self._write(self._newest)
+            time.sleep(INTERVAL)
 
     def _write(self, report: Report) -> bool:
         body = json.dumps({"data": {names.REPORT_KEY: bounded(report)}})
@@ -70,7 +77,7 @@ class Mailbox:
             connection.request("PATCH", path, body, headers)
             response = connection.getresponse()
             response.read()
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             say(f"loopwright: report not stored: {error}")
             return False
         if response.status >= 300:
@@ -79,9 +86,15 @@ class Mailbox:
 
 
 def bounded(report: Report) -> str:
-    """The report as JSON within the mailbox's limit; the last metrics go first when it is full."""
-    text = report.model_dump_json(by_alias=True, exclude_none=True)
-    while len(text.encode()) > MAX_REPORT_BYTES and report.metrics:
-        report = report.model_copy(update={"metrics": report.metrics[: len(report.metrics) // 2]})
+    """The report as JSON within the mailbox's limit: metrics, then inputs, go when it is full."""
+    while True:
         text = report.model_dump_json(by_alias=True, exclude_none=True)
-    return text
+        if len(text.encode()) <= MAX_REPORT_BYTES:
+            return text
+        if report.metrics:
+            fewer: dict[str, Any] = {"metrics": report.metrics[: len(report.metrics) // 2]}
+        elif report.inputs:
+            fewer = {"inputs": report.inputs[: len(report.inputs) // 2]}
+        else:
+            return text
+        report = report.model_copy(update=fewer)

@@ -23,7 +23,7 @@ from loopwright.api.runconfig import RunConfig
 from loopwright.api.trainingjob import Register
 from loopwright.api.trainingjob_status import Artifacts, DataLineage, MetricValue
 from loopwright.runtime.environment import output_folder
-from loopwright.runtime.storage import sha256
+from loopwright.runtime.errors import RunError
 from loopwright.train.model import NOTES
 
 FRAMEWORKS = ("torch", "ray", "onnx", "onnxruntime", "scikit-learn", "numpy")
@@ -36,12 +36,16 @@ def publish(
     paths = sorted(p for p in source.rglob("*") if p.is_file() and p.name != NOTES)
     if not paths:
         return None
+    if any(str(path.relative_to(source)) == MODEL_FILE for path in paths):
+        raise RunError("ModelInvalid", f"{MODEL_FILE} is Loopwright's own; give yours another name")
     folder = output_folder(config, "model")
+    # An older description must not outlive the files that it describes.
+    folder.delete(MODEL_FILE)
     files = []
     for path in paths:
         name = str(path.relative_to(source))
-        folder.upload(path, name)
-        files.append(ModelFile(path=name, sha256=sha256(path), size=path.stat().st_size))
+        digest = folder.upload(path, name)
+        files.append(ModelFile(path=name, sha256=digest, size=path.stat().st_size))
     manifest = _manifest(config, source, files, metrics, inputs)
     text = json.dumps(manifest.wire(), indent=1).encode()
     folder.write(MODEL_FILE, text)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import contextlib
+import math
 import os
 import re
 import signal
@@ -30,6 +32,8 @@ class Ended:
     """0, or that of the first that failed; negative for a signal."""
     tail: str
     """The last lines of its output."""
+    stopped: bool = False
+    """Whether the pod had been told to stop by then."""
 
 
 class Group:
@@ -52,6 +56,11 @@ class Group:
             for index in range(len(environments))
         ]
 
+    @property
+    def pids(self) -> list[int]:
+        """Of the processes."""
+        return [process.pid for process in self._processes]
+
     def wait(self, tell: Callable[[dict[str, Any]], None]) -> Ended:
         """Waits for all processes; `tell` gets the metrics found in rank 0's output."""
         self._tell = tell
@@ -70,7 +79,8 @@ class Group:
         for thread in self._threads:
             thread.join(5)
         for log in self._logs:
-            log.close()
+            with contextlib.suppress(OSError):
+                log.close()
         index = failed or 0
         return Ended(self._processes[index].returncode, "\n".join(self._tails[index]))
 
@@ -112,7 +122,14 @@ class Group:
             say(f"[{index}] {line}" if len(self._processes) > 1 else line)
             self._keep(index, line)
             if index == 0 and self._patterns and (found := metrics(line, self._patterns)):
-                self._tell(found)
+                self._measured(found)
+
+    def _measured(self, found: dict[str, Any]) -> None:
+        try:
+            self._tell(found)
+        except (OSError, EOFError) as error:
+            # Were nobody to read on, the pipe would fill and training would stand still.
+            say(f"loopwright: a metric was not reported: {error}")
 
     def _keep(self, index: int, line: str) -> None:
         if not self._logs or (log := self._logs[index]).closed:
@@ -121,7 +138,8 @@ class Group:
             if log.tell() < MAX_LOG_BYTES:
                 log.write(f"{line}\n")
         except OSError:
-            log.close()  # A full disk is training's to report.
+            with contextlib.suppress(OSError):
+                log.close()  # A full disk is training's to report.
 
 
 def metrics(line: str, patterns: Sequence[re.Pattern[str]]) -> dict[str, Any] | None:
@@ -137,7 +155,8 @@ def metrics(line: str, patterns: Sequence[re.Pattern[str]]) -> dict[str, Any] | 
             values |= {key: n for key, text in groups.items() if (n := _number(text)) is not None}
     if not values:
         return None
-    return {"type": "report", "metrics": values, "step": None if step is None else int(step)}
+    whole = int(step) if step is not None and math.isfinite(step) else None
+    return {"type": "report", "metrics": values, "step": whole}
 
 
 def _number(text: str | None, default: float | None = None) -> float | None:

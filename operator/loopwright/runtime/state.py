@@ -6,8 +6,11 @@ import math
 import time
 import uuid
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import BaseModel, Field
+
+from loopwright.api.base import MetricName
 from loopwright.api.report import Report, RunState
 from loopwright.api.trainingjob_status import (
     Artifacts,
@@ -19,6 +22,27 @@ from loopwright.api.trainingjob_status import (
 from loopwright.runtime.console import say
 
 MAX_METRICS = 64
+MAX_INPUTS = 20
+
+
+# The API server stores integers of 64 bits.
+Count = Annotated[int, Field(ge=-(2**62), le=2**62)]
+
+
+class _Measured(BaseModel):
+    """A message of train.report, or of a pattern in the output."""
+
+    metrics: dict[MetricName, float] = {}
+    step: Count | None = None
+    total_steps: Count | None = None
+    epoch: Count | None = None
+
+
+class _Stored(BaseModel):
+    """A message of train.checkpoint."""
+
+    uri: Annotated[str, Field(max_length=2048)]
+    step: Count
 
 
 class RunProgress:
@@ -39,20 +63,16 @@ class RunProgress:
         """Latest values."""
         return list(self._metrics.values())
 
-    def receive(self, message: dict[str, Any]) -> None:
+    def receive(self, message: Any) -> None:
         """One message; one that makes no sense is dropped, since code of others sent it."""
         try:
-            if message["type"] == "report":
-                self._report(message)
-            elif message["type"] == "checkpoint":
-                count = self.checkpoint.count if self.checkpoint else 0
-                self.checkpoint = CheckpointStatus(
-                    uri=message["uri"], step=message["step"], time=_now(), count=count + 1
-                )
-            elif message["type"] == "input" and message["name"] not in {
-                i.name for i in self.inputs
-            }:
-                self.inputs.append(DataLineage.model_validate(message))
+            kind = message["type"]
+            if kind == "report":
+                self._report(_Measured.model_validate(message))
+            elif kind == "checkpoint":
+                self._checkpoint(_Stored.model_validate(message))
+            elif kind == "input":
+                self._input(DataLineage.model_validate(message))
         except (KeyError, TypeError, ValueError) as error:
             say(f"loopwright: a message was ignored: {error}")
 
@@ -64,17 +84,26 @@ class RunProgress:
             resumed_from=self.resumed_from, inputs=self.inputs, artifacts=self.artifacts, **more,
         )  # fmt: skip
 
-    def _report(self, message: dict[str, Any]) -> None:
-        step, total = message.get("step"), message.get("total_steps")
-        for name, value in message.get("metrics", {}).items():
+    def _checkpoint(self, stored: _Stored) -> None:
+        count = self.checkpoint.count + 1 if self.checkpoint else 1
+        self.checkpoint = CheckpointStatus(
+            uri=stored.uri, step=stored.step, time=_now(), count=count
+        )
+
+    def _input(self, one: DataLineage) -> None:
+        if len(self.inputs) < MAX_INPUTS and one.name not in {i.name for i in self.inputs}:
+            self.inputs.append(one)
+
+    def _report(self, new: _Measured) -> None:
+        for name, value in new.metrics.items():
             if name in self._metrics or len(self._metrics) < MAX_METRICS:
-                self._metrics[name] = _merged(self._metrics.get(name), name, float(value), step)
+                self._metrics[name] = _merged(self._metrics.get(name), name, value, new.step)
         percent = eta = None
-        if step is not None and total:
-            percent = max(0, min(100, int(100 * step / total)))
-            eta = self._eta(step, total)
+        if new.step is not None and new.total_steps:
+            percent = max(0, min(100, 100 * new.step // new.total_steps))
+            eta = self._eta(new.step, new.total_steps)
         self._progress = Progress(
-            percent=percent, step=step, total_steps=total, epoch=message.get("epoch"),
+            percent=percent, step=new.step, total_steps=new.total_steps, epoch=new.epoch,
             eta_seconds=eta, updated_at=_now(),
         )  # fmt: skip
 
@@ -84,7 +113,8 @@ class RunProgress:
         if self._first is None or step < self._first[0]:
             self._first = (step, now)
         done = step - self._first[0]
-        return math.ceil((now - self._first[1]) / done * (total - step)) if done else None
+        left = max(0, total - step)
+        return math.ceil((now - self._first[1]) / done * left) if done else None
 
 
 def _merged(old: MetricValue | None, name: str, value: float, step: int | None) -> MetricValue:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,10 +13,16 @@ from typing import Any
 from pyarrow import fs
 
 from loopwright.api import names
+from loopwright.api.trainingjob_status import Cause
 from loopwright.runtime.errors import RunError
 
 SECRETS = Path(names.CONFIG_DIR) / "secrets"
 CHUNK = 1 << 20
+# What S3 servers and HTTP servers call it.
+DENIED = re.compile(
+    r"ACCESS_DENIED|SIGNATURE_DOES_NOT_MATCH|SignatureDoesNotMatch|INVALID_ACCESS_KEY_ID"
+    r"|InvalidAccessKeyId|HTTP (status|response code|Error) 40[13]"
+)
 
 
 def credentials(secret: str | None) -> dict[str, str]:
@@ -66,26 +73,36 @@ class Folder:
             with self._fs.open_input_stream(self._path(name)) as stream:
                 return bytes(stream.read())
 
-    def upload(self, source: Path, name: str) -> None:
-        """Copies a local file."""
+    def upload(self, source: Path, name: str) -> str:
+        """Copies a local file, and returns the digest of what was copied.
+
+        Of the copy, because its writer may go on writing.
+        """
+        hasher = hashlib.sha256()
         with refusals(self.uri), source.open("rb") as file:
             self._fs.create_dir(self._path(name).rpartition("/")[0], recursive=True)
             with self._fs.open_output_stream(self._path(name)) as stream:
                 while chunk := file.read(CHUNK):
                     stream.write(chunk)
+                    hasher.update(chunk)
+        return f"sha256:{hasher.hexdigest()}"
 
     def download(self, name: str, target: Path) -> None:
-        """Copies a file, or all files of a sub-folder, to a local folder."""
+        """Copies a file to a local one.
+
+        Raises:
+            RunError: there is no such file, or the storage refuses.
+        """
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with refusals(self.child(name) if name else self.uri):
+            with self._fs.open_input_stream(self._path(name)) as stream, target.open("wb") as out:
+                while chunk := stream.read(CHUNK):
+                    out.write(chunk)
+
+    def is_file(self) -> bool:
+        """Whether the URI names a file, not a folder."""
         with refusals(self.uri):
-            for path in self.files(name):
-                local = target / path.removeprefix(f"{name}/")
-                local.parent.mkdir(parents=True, exist_ok=True)
-                with (
-                    self._fs.open_input_stream(self._path(path)) as stream,
-                    local.open("wb") as out,
-                ):
-                    while chunk := stream.read(CHUNK):
-                        out.write(chunk)
+            return bool(self._fs.get_file_info(self._root).type == fs.FileType.File)
 
     def files(self, name: str = "") -> list[str]:
         """Paths of all files under a name, relative to the folder."""
@@ -107,11 +124,16 @@ class Folder:
         with refusals(self.uri):
             self._fs.delete_dir(self._path(name))
 
+    def delete(self, name: str) -> None:
+        """Deletes a file, if it is there."""
+        with refusals(self.uri):
+            if self._fs.get_file_info(self._path(name)).type == fs.FileType.File:
+                self._fs.delete_file(self._path(name))
+
     def check_writable(self) -> None:
         """Fails early and clearly where results could not be stored after hours of training."""
         self.write(".loopwright-write-check", b"")
-        with refusals(self.uri):
-            self._fs.delete_file(self._path(".loopwright-write-check"))
+        self.delete(".loopwright-write-check")
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}" if name else self._root
@@ -146,13 +168,14 @@ def refusals(uri: str) -> Iterator[None]:
         text = str(error)
         if error.errno == 28 or "No space" in text:
             raise RunError("NoSpace", f"{uri}: no space left") from error
-        if "ACCESS_DENIED" in text or "403" in text:
+        if DENIED.search(text):
             raise RunError(
                 "StorageRefused", f"{uri}: access denied; check its secretRef"
             ) from error
-        if "NO_SUCH_BUCKET" in text:
+        if "NO_SUCH_BUCKET" in text or re.search(r"Bucket '.*' not found", text):
             raise RunError("StorageNotFound", f"{uri}: no such bucket; create it") from error
-        raise RunError("StorageFailed", f"{uri}: {text[:300]}") from error
+        # What remains are connections and servers, which may well work the next time.
+        raise RunError("StorageFailed", f"{uri}: {text[:300]}", Cause.INFRASTRUCTURE) from error
 
 
 def sha256(file: Path) -> str:
@@ -165,7 +188,9 @@ def digest(path: Path) -> tuple[str, int]:
     """Digest and size of a file or folder, as DataSource.digest defines them."""
     if path.is_file():
         return sha256(path), path.stat().st_size
-    files = sorted(p for p in path.rglob("*") if p.is_file() and "/.." not in str(p))
+    files = [p for p in path.rglob("*") if p.is_file() and "/.." not in str(p)]
+    # As `sort` does: by the text of the path, not by its parts.
+    files.sort(key=lambda file: str(file.relative_to(path)).encode())
     lines = [f"{sha256(p).removeprefix('sha256:')}  {p.relative_to(path)}\n" for p in files]
     whole = hashlib.sha256("".join(lines).encode()).hexdigest()
     return f"sha256:{whole}", sum(p.stat().st_size for p in files)

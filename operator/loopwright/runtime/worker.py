@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +16,7 @@ from loopwright.api.trainingjob_status import DataLineage, MetricValue
 from loopwright.runtime import channel, checkpoints, inputs, modeldir
 from loopwright.runtime.console import say
 from loopwright.runtime.environment import (
+    CONFIG_DIR,
     MODEL_DIR,
     Place,
     checkpoint_secret,
@@ -22,10 +25,11 @@ from loopwright.runtime.environment import (
     logs_folder,
 )
 from loopwright.runtime.errors import RunError
+from loopwright.runtime.prestop import PROCESSES, STOPPING, WORK
 from loopwright.runtime.processes import Ended, Group
 from loopwright.runtime.storage import Folder
 
-LOGS: Final = inputs.WORK / "logs"
+LOGS: Final = WORK / "logs"
 
 
 class Worker:
@@ -49,25 +53,32 @@ class Worker:
         spec = self._config.spec
         folders = inputs.fetch_all(spec.inputs, channel.send)
         script = inputs.script_path(spec.script) if spec.script else None
-        MODEL_DIR.mkdir(parents=True, exist_ok=True)
-        (MODEL_DIR.parent / "output").mkdir(exist_ok=True)
+        for folder in (MODEL_DIR, CONFIG_DIR, LOGS, WORK / "output"):
+            folder.mkdir(parents=True, exist_ok=True)
+        hyperparameters = json.dumps(spec.hyperparameters)
+        (CONFIG_DIR / "hyperparameters.json").write_text(hyperparameters)
         places = [Place(node, nodes, local, size, master, port) for local in range(size)]
         environments = [environment(self._config, place, folders) for place in places]
         local = spec.checkpoint.local_path if spec.checkpoint else None
         if local is not None:
             self._restore(Path(local))
         patterns = spec.metrics.source.regex or [] if node == 0 else []
-        LOGS.mkdir(parents=True, exist_ok=True)
         logs = [LOGS / f"rank-{place.rank}.log" for place in places]
         self._group = Group(command(self._config, script), environments, patterns, logs)
+        PROCESSES.write_text(" ".join(map(str, self._group.pids)))
         if local is not None and node == 0:
             threading.Thread(target=self._sync, args=(Path(local),), daemon=True).start()
         ended = self._group.wait(channel.send)
         self._stopped.set()
         if local is not None and node == 0:
-            self._save(Path(local))
+            self._save_last(Path(local), ended)
         self._upload(logs)
-        return ended
+        PROCESSES.unlink()
+        return replace(ended, stopped=STOPPING.exists())
+
+    def told_to_stop(self) -> bool:
+        """Whether Kubernetes is about to stop this pod."""
+        return STOPPING.exists()
 
     def stop(self, patience: float) -> None:
         """Tells the processes to stop, and waits until they have."""
@@ -83,6 +94,15 @@ class Worker:
             [DataLineage.model_validate(one) for one in lineage],
         )
         return artifacts.model_dump_json() if artifacts else None
+
+    def _save_last(self, local: Path, ended: Ended) -> None:
+        try:
+            self._save(local)
+        except RunError as error:
+            if not ended.exit_code:
+                raise
+            # The code's own failure says more.
+            say(f"loopwright: checkpoint not stored: {error.message}")
 
     def _upload(self, logs: list[Path]) -> None:
         folder = logs_folder(self._config)
@@ -113,5 +133,5 @@ class Worker:
         if any(path.is_file() for path in local.rglob("*")):
             folder = Folder(self._config.checkpoint_uri, checkpoint_secret(self._config))
             step = int(time.time())
-            uri = checkpoints.save(folder, local, step, checkpoint.keep)
+            uri = checkpoints.save(folder, local, step, checkpoint.keep, self._config.uid)
             channel.send({"type": "checkpoint", "uri": uri, "step": step})

@@ -79,7 +79,8 @@ def checkpoint(folder: str | os.PathLike[str], *, step: int) -> str:
         return str(folder)
     storage = Folder(target, os.environ.get("LOOPWRIGHT_CHECKPOINT_SECRET"))
     keep = int(os.environ.get("LOOPWRIGHT_CHECKPOINT_KEEP", "3"))
-    uri = checkpoints.save(storage, Path(folder), step, keep)
+    job = os.environ.get("LOOPWRIGHT_JOB", "")
+    uri = checkpoints.save(storage, Path(folder), step, keep, job)
     channel.send({"type": "checkpoint", "uri": uri, "step": step})
     return uri
 
