@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,17 +53,51 @@ def test_example_trains(example: Path, space: Space, request: pytest.FixtureRequ
     space.apply(*documents(example))
     name = job["metadata"]["name"]
     status = space.phase(name, "Succeeded", timeout=600)
-    metrics = {m["name"]: float(m["value"]) for m in status["metrics"]}
-    if "digits" in example.stem:
-        assert metrics["accuracy"] >= 0.95
-    if "resume" in example.stem:
-        assert len(status["attempts"]) == 2
-        assert status["attempts"][1]["resumedFrom"]
+    PROMISES[example.stem](status)
     if credentials is not None:
-        check_model(s3_folder(credentials, space.kubectl), status)
+        check_stored(s3_folder(credentials, space.kubectl), status)
 
 
-def check_model(storage: fs.S3FileSystem, status: dict[str, Any]) -> None:
+def metric(status: dict[str, Any], name: str) -> float:
+    """A metric's latest value."""
+    return next(float(m["value"]) for m in status["metrics"] if m["name"] == name)
+
+
+def accurate(least: float) -> Callable[[dict[str, Any]], None]:
+    """Checks the accuracy on held-out data."""
+
+    def check(status: dict[str, Any]) -> None:
+        assert metric(status, "accuracy") >= least
+        assert status["artifacts"]["digest"].startswith("sha256:")
+
+    return check
+
+
+def resumed(status: dict[str, Any]) -> None:
+    """The second attempt went on where the first one died."""
+    first, second = status["attempts"]
+    assert (first["cause"], first["exitCode"]) == ("Application", 3)
+    assert second["resumedFrom"].endswith("/step-000000000004")
+    assert metric(status, "resumed_at") == 4
+
+
+def beats_the_baseline(status: dict[str, Any]) -> None:
+    """The forecast is better than last week's values."""
+    assert metric(status, "mae") < 0.95 * metric(status, "baseline_mae")
+
+
+PROMISES: dict[str, Callable[[dict[str, Any]], None]] = {
+    "trainingjob-digits": accurate(0.95),
+    "trainingjob-forecast": beats_the_baseline,
+    "trainingjob-resume": resumed,
+    "trainingjob-s3": accurate(0.95),
+    "trainingjob-sagemaker": accurate(0.9),
+    "trainingjob-text": accurate(0.8),
+    "trainingjob-torchrun": accurate(0.95),
+}
+
+
+def check_stored(storage: fs.S3FileSystem, status: dict[str, Any]) -> None:
     """The model directory holds what the status and its own model.json say."""
     folder = status["artifacts"]["modelUri"].removeprefix("s3://").rstrip("/")
     manifest = storage.open_input_file(f"{folder}/model.json").readall()
@@ -70,7 +105,9 @@ def check_model(storage: fs.S3FileSystem, status: dict[str, Any]) -> None:
     for file in json.loads(manifest)["files"]:
         content = storage.open_input_file(f"{folder}/{file['path']}").readall()
         assert f"sha256:{hashlib.sha256(content).hexdigest()}" == file["sha256"]
+    log = f"{status['artifacts']['logsUri'].removeprefix('s3://')}/rank-0.log"
+    assert storage.get_file_info(log).type == fs.FileType.File
 
 
-def test_there_are_examples() -> None:
-    assert EXAMPLES
+def test_all_examples_make_a_promise() -> None:
+    assert [example.stem for example in EXAMPLES] == sorted(PROMISES)
