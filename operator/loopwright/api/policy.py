@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar
 from pydantic import Field, model_validator
 
 from loopwright.api.base import WHOLE, ApiModel, Cel, DnsName, Flag
-from loopwright.api.shared import DNS_LABEL, StringMap, Tolerations
+from loopwright.api.maps import StringMap
+from loopwright.api.shared import DNS_LABEL, Tolerations
 
 
 class Spot(ApiModel):
@@ -39,9 +40,10 @@ class Retry(ApiModel):
     """Retries after the training code failed."""
     max_infrastructure_failures: Annotated[int, Field(strict=True, ge=0, le=100), WHOLE] = 3
     """Retries after a pod, a node or the cluster failed."""
-    backoff_seconds: Annotated[int, Field(strict=True, ge=0, le=86400), WHOLE] = 10
+    # The CEL rule reads both waits, and CEL takes no 2.0 for an integer: so no WHOLE here.
+    backoff_seconds: Annotated[int, Field(strict=True, ge=0, le=86400)] = 10
     """Wait before the first retry; doubles with each."""
-    backoff_max_seconds: Annotated[int, Field(strict=True, ge=0, le=86400), WHOLE] = 300
+    backoff_max_seconds: Annotated[int, Field(strict=True, ge=0, le=86400)] = 300
     """The longest wait."""
     non_retriable_exit_codes: Annotated[
         list[Annotated[int, Field(strict=True, ge=1, le=255), WHOLE]], Field(max_length=64)

@@ -25,10 +25,10 @@ from loopwright.api.base import (
     RelativePath,
     WriteUri,
 )
+from loopwright.api.maps import WITHOUT_NULLS, Text, bounded_keys, distinct, key_rule
 from loopwright.api.policy import Retry, RunPolicy, Scheduling, Spot
 from loopwright.api.shared import (
     DNS_LABEL,
-    WITHOUT_NULLS,
     ConfigMapRef,
     DataSource,
     EnvFrom,
@@ -39,11 +39,7 @@ from loopwright.api.shared import (
     PodOverrides,
     Resources,
     SecretRef,
-    Text,
-    bounded_keys,
     by_key,
-    distinct,
-    key_rule,
 )
 from loopwright.api.trainingjob_status import TrainingJobStatus
 

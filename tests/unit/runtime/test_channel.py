@@ -126,7 +126,6 @@ def test_who_hangs_up_at_once_does_no_harm(driver: Driver) -> None:
     assert driver.next() == {"from": "us"}
 
 
-@pytest.mark.xfail(strict=True, reason="a frame that is too long is an OSError: accepting ends")
 def test_another_protocol_does_no_harm(driver: Driver) -> None:
     """A scanner, or a health check that took the wrong port."""
     with socket.create_connection(driver.address, timeout=SOON) as scanner:
@@ -134,7 +133,6 @@ def test_another_protocol_does_no_harm(driver: Driver) -> None:
     assert sends_soon(driver)
 
 
-@pytest.mark.xfail(strict=True, reason="authentication runs in the thread that accepts")
 def test_who_says_nothing_blocks_nobody(driver: Driver) -> None:
     with socket.create_connection(driver.address, timeout=SOON):
         assert sends_soon(driver)
@@ -142,7 +140,7 @@ def test_who_says_nothing_blocks_nobody(driver: Driver) -> None:
 
 def talk(stranger: socket.socket, content: bytes) -> None:
     """Sends this, and listens until the driver hangs up."""
-    with contextlib.suppress(ConnectionError):
+    with contextlib.suppress(OSError):
         stranger.sendall(content)
         stranger.shutdown(socket.SHUT_WR)
         while stranger.recv(1024):
@@ -171,7 +169,6 @@ def test_a_frame_that_is_no_json_does_no_harm_to_others(driver: Driver) -> None:
         assert driver.next() == {"from": "us"}
 
 
-@pytest.mark.xfail(strict=True, reason="the accepting thread keeps the newest connection open")
 def test_who_is_no_longer_heard_is_told(driver: Driver) -> None:
     """Otherwise it goes on sending until the buffers are full, and then waits forever."""
     with driver.connect() as broken:

@@ -287,7 +287,6 @@ def test_an_unknown_server_gets_no_token(
     assert "CERTIFICATE_VERIFY_FAILED" in capsys.readouterr().out
 
 
-@pytest.mark.xfail(strict=True, reason="http.client.HTTPException is no OSError, so it gets out")
 @pytest.mark.parametrize("answer", [GARBLED, CUT])
 def test_a_broken_answer_is_tried_again(server: Server, clock: Clock, answer: int) -> None:
     """An API server that is killed cuts its answers off."""
@@ -296,7 +295,6 @@ def test_a_broken_answer_is_tried_again(server: Server, clock: Clock, answer: in
     assert [server.next().number for _ in range(2)] == [7, 7]
 
 
-@pytest.mark.xfail(strict=True, reason="a write that is under way may end after the last one")
 def test_nothing_overtakes_the_last(server: Server, clock: Clock) -> None:
     release, last = threading.Event(), threading.Event()
     server.hold = lambda got: release.wait(SOON) if got.number == 1 else last.set()
@@ -313,7 +311,6 @@ def test_nothing_overtakes_the_last(server: Server, clock: Clock) -> None:
     assert [server.stored.get(timeout=SOON) for _ in range(2)] == [1, 2]
 
 
-@pytest.mark.xfail(strict=True, reason="put() after put_last() is written")
 def test_nothing_follows_the_last(server: Server, clock: Clock) -> None:
     """Messages of the training code may still be on their way."""
     box = Mailbox()
@@ -361,7 +358,6 @@ def test_a_full_mailbox_loses_the_last_metrics() -> None:
     assert len(whole.metrics) == 64
 
 
-@pytest.mark.xfail(strict=True, reason="only metrics are dropped, and bounds count characters")
 def test_wide_characters_fit_too() -> None:
     """An input's URI may come from the training code; too large a report is ignored as a whole."""
     text = bounded(full("\N{SNOWMAN}"))

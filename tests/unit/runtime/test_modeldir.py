@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from loopwright.api import names
-from loopwright.api.model import MODEL_FILE, ModelFile, ModelManifest, Registration
+from loopwright.api.model import MODEL_FILE, ModelManifest, Registration
 from loopwright.api.runconfig import RunConfig
 from loopwright.api.trainingjob import Register
 from loopwright.api.trainingjob_status import Artifacts, DataLineage, MetricValue
@@ -121,9 +121,9 @@ def test_model_json_is_written_last(
     written: list[str] = []
     upload, write = Folder.upload, Folder.write
 
-    def note_upload(folder: Folder, file: Path, name: str) -> None:
+    def note_upload(folder: Folder, file: Path, name: str) -> str:
         written.append(name)
-        upload(folder, file, name)
+        return upload(folder, file, name)
 
     def note_write(folder: Folder, name: str, content: bytes) -> None:
         written.append(name)
@@ -192,23 +192,18 @@ def test_registration_is_recorded(source: Path, claim: Path) -> None:
     )
 
 
-@pytest.mark.xfail(
-    strict=True, reason="training's own model.json is replaced, yet listed as before"
-)
-def test_a_model_json_of_the_training_code_is_not_lost_silently(source: Path, claim: Path) -> None:
+def test_a_model_json_of_the_training_code_is_refused(source: Path, claim: Path) -> None:
     """It is the usual name of a saved XGBoost model."""
-    left(source, {"model.json": b'{"learner": {}}'})
-    try:
+    left(source, {"model.json": b'{"learner": {}}', "a/model.json": b"{}"})
+    with pytest.raises(RunError, match=r"model\.json is Loopwright's own") as caught:
         published(source)
-    except RunError:
-        return
-    files = {file.path: file for file in manifest(claim).files}
-    text = (claim / MODEL_FILE).read_bytes()
-    digest = f"sha256:{hashlib.sha256(text).hexdigest()}"
-    assert files.get(MODEL_FILE, ModelFile(path="-", sha256=digest, size=0)).sha256 == digest
+    assert caught.value.reason == "ModelInvalid"
+    assert not claim.exists()
+    (source / "model.json").unlink()
+    published(source)
+    assert list(described(claim)) == ["a/model.json"]
 
 
-@pytest.mark.xfail(strict=True, reason="an older model.json stays while its files are replaced")
 def test_an_older_description_does_not_outlive_its_files(
     source: Path, claim: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,15 +211,15 @@ def test_an_older_description_does_not_outlive_its_files(
     published(left(source, {"a.onnx": b"old", "b.onnx": b"old"}))
     upload = Folder.upload
 
-    def lost(folder: Folder, file: Path, name: str) -> None:
+    def lost(folder: Folder, file: Path, name: str) -> str:
         if name == "b.onnx":
             raise InterruptedError
-        upload(folder, file, name)
+        return upload(folder, file, name)
 
     monkeypatch.setattr(Folder, "upload", lost)
     with pytest.raises(InterruptedError):
         published(left(source, {"a.onnx": b"new", "b.onnx": b"new"}))
-    assert not (claim / MODEL_FILE).exists() or described(claim) == stored(claim)
+    assert not (claim / MODEL_FILE).exists()
 
 
 def register(*required: dict[str, str]) -> Register:

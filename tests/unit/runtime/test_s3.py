@@ -194,7 +194,6 @@ def test_denied_access_is_told(s3: S3, code: str) -> None:
     assert caught.value.reason == "StorageRefused"
 
 
-@pytest.mark.xfail(strict=True, reason="only ACCESS_DENIED and 403 are known, not these names")
 @pytest.mark.parametrize("code", ["SignatureDoesNotMatch", "InvalidAccessKeyId"])
 def test_wrong_keys_are_told(s3: S3, code: str) -> None:
     s3.refuse = (403, code)
@@ -203,7 +202,6 @@ def test_wrong_keys_are_told(s3: S3, code: str) -> None:
     assert caught.value.reason == "StorageRefused"
 
 
-@pytest.mark.xfail(strict=True, reason="pyarrow says \"Bucket 'x' not found\", not NO_SUCH_BUCKET")
 def test_a_missing_bucket_is_told(s3: S3) -> None:
     with pytest.raises(RunError) as caught:
         Folder("s3://typo/run").check_writable()

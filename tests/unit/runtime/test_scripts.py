@@ -243,7 +243,6 @@ def test_what_is_no_archive_is_refused(web: Web, content: bytes) -> None:
     assert refused(web, content).startswith(f"{web.url}/code.tar.gz: ")
 
 
-@pytest.mark.xfail(strict=True, reason="EOFError and RuntimeError get out")
 @pytest.mark.parametrize("fault", ["cut", "encrypted"])
 def test_a_damaged_archive_is_refused(web: Web, fault: str) -> None:
     if fault == "cut":
@@ -256,7 +255,6 @@ def test_a_damaged_archive_is_refused(web: Web, fault: str) -> None:
     refused(web, bytes(whole))
 
 
-@pytest.mark.xfail(strict=True, reason="a zip at the end of a tar makes all of it a zip")
 def test_a_tar_that_holds_a_zip_is_a_tar(web: Web) -> None:
     """As a wheel or a torch checkpoint is."""
     content = tar({**CODE, "lib.whl": zipped({"lib.py": b""})}, "w:")

@@ -145,9 +145,18 @@ def test_at_the_end_no_time_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     assert etas(monkeypatch, (0, 0), (10, 100)) == [None, 0]
 
 
-@pytest.mark.xfail(strict=True, reason="steps beyond the total make the time left negative")
 def test_time_left_is_never_negative(monkeypatch: pytest.MonkeyPatch) -> None:
     assert etas(monkeypatch, (0, 0), (10, 150))[1] in (None, 0)
+
+
+@pytest.mark.xfail(strict=True, reason="the estimate is not bounded as its steps are")
+def test_time_left_fits_into_64_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    progress, now = RunProgress(1), [0.0]
+    monkeypatch.setattr(state, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    for now[0], step in ((0.0, 0), (1e5, 1)):
+        progress.receive({"type": "report", "step": step, "total_steps": 2**62})
+    found = progress_of(progress.report(RunState.RUNNING)).eta_seconds
+    assert found is None or found < 2**63
 
 
 def test_checkpoints_are_counted() -> None:
@@ -203,13 +212,11 @@ BREAKING = [
 ]
 
 
-@pytest.mark.xfail(strict=True, reason="AttributeError and OverflowError get out of receive()")
 @pytest.mark.parametrize("message", BREAKING, ids=["none", "list", "int", "inf", "step"])
 def test_nor_does_it_end_the_driver(message: Any) -> None:
     assert told(GOOD, message).metrics == told(GOOD).metrics
 
 
-@pytest.mark.xfail(strict=True, reason="inputs are not bounded as the report's field is")
 def test_too_many_inputs_do_not_break_the_report() -> None:
     messages = [{"type": "input", "name": f"i{index}", "uri": "u"} for index in range(25)]
     assert len(told(*messages).inputs) == 20
@@ -232,8 +239,7 @@ sensible = st.fixed_dictionaries(
 )
 
 
-@pytest.mark.xfail(strict=True, reason="see the tests above")
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(derandomize=True, deadline=None, max_examples=60)
 @example({"type": "report", "metrics": None})
 @given(messages)
 def test_any_json_leaves_a_report_that_can_be_read(message: Any) -> None:
@@ -244,6 +250,8 @@ def test_any_json_leaves_a_report_that_can_be_read(message: Any) -> None:
 @given(st.lists(sensible, max_size=4))
 def test_reports_of_any_numbers_can_be_read(sent: list[Any]) -> None:
     report = told(*sent)
+    found = report.progress.model_dump() if report.progress else {}
+    assert all(abs(n) < 2**63 for n in found.values() if isinstance(n, int))
     for metric in report.metrics:
         if metric.min is not None and metric.max is not None:
             assert float(metric.min) <= float(metric.max)

@@ -1,0 +1,81 @@
+"""What the images hold: permissive licences, no root, nothing that does not belong there."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from install import LOCAL_OPERATOR, LOCAL_RUNTIME
+from space import Space
+
+from eventually import eventually
+
+pytestmark = pytest.mark.e2e
+
+PERMISSIVE = re.compile(
+    r"\b(MIT|BSD|Apache|ISC|PSF|Python Software Foundation|Python-2\.0|Unlicense|Zlib|HPND|0BSD"
+    r"|BlueOak|CC0)\b",
+    re.I,
+)
+# Copyleft by file: shipped unmodified, which asks nothing of what stands beside it.
+BY_FILE = {"certifi", "orjson", "tqdm", "pathspec"}
+
+LIST = """
+import importlib.metadata, json, os, pathlib
+def licence(found):
+    meta = found.metadata
+    kinds = [c for c in meta.get_all("Classifier", []) if c.startswith("License")]
+    said = (meta.get("License-Expression"), *kinds, (meta.get("License") or "")[:200])
+    return " ".join(filter(None, said))
+home = pathlib.Path(os.environ.get("HOME", "/"), "probe")
+try:
+    home.touch()
+except OSError:
+    home = None
+found = importlib.metadata.distributions()
+packages = {one.metadata["Name"].lower(): licence(one) for one in found}
+print(json.dumps({"packages": packages, "uid": os.getuid(), "home": bool(home)}))
+"""
+
+
+def looked_into(space: Space, image: str) -> dict[str, Any]:
+    """What a restricted pod of the image sees."""
+    container = {
+        "name": "look",
+        "image": image,
+        "command": ["python", "-c", LIST],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    security = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    spec = {"restartPolicy": "Never", "securityContext": security, "containers": [container]}
+    space.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "look"}, "spec": spec})
+
+    def ended() -> bool:
+        pod = space.kubectl.get("pod", "look", space.name) or {}
+        return pod.get("status", {}).get("phase") in {"Succeeded", "Failed"}
+
+    eventually("the pod to end", ended)
+    seen: dict[str, Any] = json.loads(space.kubectl.run("logs", "look", "-n", space.name))
+    return seen
+
+
+@pytest.mark.parametrize("image", [LOCAL_OPERATOR, LOCAL_RUNTIME])
+def test_packages_are_permissive_and_none_runs_as_root(space: Space, image: str) -> None:
+    seen = looked_into(space, image)
+    packages: dict[str, str] = seen["packages"]
+    other = {
+        name: licence
+        for name, licence in packages.items()
+        if not PERMISSIVE.search(licence) and name not in BY_FILE
+    }
+    assert other == {}
+    assert "pydantic" in packages
+    assert seen["uid"] != 0
+    if image == LOCAL_OPERATOR:
+        assert not {"torch", "ray", "kserve"} & packages.keys()
+    else:
+        assert "ray" in packages
+        assert not {"kopf", "kubernetes"} & packages.keys()
+        assert seen["home"]
