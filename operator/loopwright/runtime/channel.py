@@ -62,6 +62,8 @@ class Server:
 
 
 _connection: Any = None
+# Training code may report from several threads.
+_sending = threading.Lock()
 
 
 def send(message: Message) -> None:
@@ -71,7 +73,8 @@ def send(message: Message) -> None:
     if address is None:
         print(json.dumps(message), flush=True)
         return
-    if _connection is None:
-        host, _, port = address.rpartition(":")
-        _connection = Client((host, int(port)), authkey=bytes.fromhex(os.environ[ENV_KEY]))
-    _connection.send_bytes(json.dumps(message).encode())
+    with _sending:
+        if _connection is None:
+            host, _, port = address.rpartition(":")
+            _connection = Client((host, int(port)), authkey=bytes.fromhex(os.environ[ENV_KEY]))
+        _connection.send_bytes(json.dumps(message).encode())

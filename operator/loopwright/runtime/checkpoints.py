@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Any, Final
 
 from loopwright.runtime.errors import RunError
 from loopwright.runtime.storage import Folder, sha256
@@ -51,12 +51,19 @@ def complete(folder: Folder) -> list[Checkpoint]:
     """Complete checkpoints, oldest first: by time, since another run may have counted higher."""
     found = []
     for name in folder.folders():
-        text = folder.read(f"{name}/{MANIFEST}") if NAME.fullmatch(name) else None
-        # A full disk leaves an empty one: opening worked, and writing did not.
-        if text:
-            manifest = json.loads(text)
+        manifest = _manifest(folder, name) if NAME.fullmatch(name) else None
+        if manifest is not None:
             found.append(Checkpoint(name, manifest["time"], manifest.get("job", "")))
     return sorted(found, key=lambda checkpoint: (checkpoint.time, checkpoint.name))
+
+
+def _manifest(folder: Folder, name: str) -> dict[str, Any] | None:
+    """A checkpoint's manifest; None where there is none, or a full disk cut it off."""
+    try:
+        manifest: dict[str, Any] = json.loads(folder.read(f"{name}/{MANIFEST}") or b"")
+    except ValueError:
+        return None
+    return manifest
 
 
 def to_resume(folder: Folder, wanted: str, job: str) -> str | None:
@@ -84,10 +91,10 @@ def restore(uri: str, secret: str | None, target: Path) -> Path:
     """
     parent, _, name = uri.rstrip("/").rpartition("/")
     folder = Folder(parent, secret)
-    text = folder.read(f"{name}/{MANIFEST}")
-    if text is None:
+    manifest = _manifest(folder, name)
+    if manifest is None:
         raise RunError("CheckpointMissing", f"{uri} is not a complete checkpoint")
-    for file, digest in json.loads(text)["files"].items():
+    for file, digest in manifest["files"].items():
         if ".." in PurePosixPath(file).parts or file.startswith("/"):
             raise RunError("CheckpointDamaged", f"{uri}: {file!r} leads out of it")
         try:

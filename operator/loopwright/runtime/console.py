@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from functools import cache
 from typing import Final, TextIO
@@ -12,19 +14,18 @@ CONTAINER: Final = "/proc/1/fd/1"
 
 @cache
 def _container() -> TextIO | None:
+    if "KUBERNETES_SERVICE_HOST" not in os.environ:
+        return None  # On a person's machine the first process is somebody else's.
     try:
-        return open(CONTAINER, "w", buffering=1)
+        return open(CONTAINER, "w")
     except OSError:
-        return None  # Not in a container, or not its user.
+        return None  # The first process is another user's.
 
 
 def say(text: str) -> None:
-    """Prints a line, here and in the container's log."""
-    print(text, flush=True)
-    container = _container()
-    # In a test or by hand both may be the same terminal.
-    if container is not None and container.isatty() == sys.stdout.isatty() is False:
-        try:
-            container.write(f"{text}\n")
-        except OSError:
-            return  # A log that nobody can take must not stop training.
+    """Prints a line, here and in the container's log; a full disk stops neither the other."""
+    for stream in (sys.stdout, _container()):
+        with contextlib.suppress(OSError):
+            if stream is not None:
+                stream.write(f"{text}\n")
+                stream.flush()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import gzip
+import http.client
 import shutil
 import tarfile
 import urllib.request
@@ -11,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from loopwright.api import names
 from loopwright.api.shared import DataSource
@@ -87,12 +89,20 @@ def _http(uri: str, target: Path) -> None:
     with refusals(uri):
         with urllib.request.urlopen(uri, timeout=60) as answer:  # noqa: S310 (schema: http, https)
             with target.open("wb") as file:
-                shutil.copyfileobj(answer, file)
+                try:
+                    shutil.copyfileobj(answer, file)
+                except http.client.HTTPException as error:
+                    raise OSError(f"the answer was cut off: {error!r}") from error
             expected = answer.headers.get("Content-Length")
     # The standard library is content with less.
     if expected is not None and target.stat().st_size != int(expected):
         text = f"{uri}: got {target.stat().st_size} of {expected} bytes"
         raise RunError("StorageFailed", text, Cause.INFRASTRUCTURE)
+
+
+DAMAGED: Final = (
+    tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, RuntimeError, zlib.error,
+)  # fmt: skip
 
 
 @contextmanager
@@ -137,16 +147,17 @@ def _unpack(script: Script, folder: Path) -> None:
     if script.digest is not None and (found := digest(archive)[0]) != script.digest:
         raise RunError("DigestMismatch", f"{script.archive_uri} has digest {found}")
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        # This order: whatever ends with a zip, such as a tar of wheels, would pass for one.
-        if tarfile.is_tarfile(archive):
-            with tarfile.open(archive) as tar:
-                # The filter refuses absolute paths, "..", devices, and links that lead out.
-                tar.extractall(folder, filter="data")
-        else:
-            _unzip(archive, folder)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, RuntimeError, zlib.error) as error:
-        raise RunError("ArchiveInvalid", f"{script.archive_uri}: {error}") from error
+    with refusals(str(script.archive_uri)):
+        try:
+            # This order: whatever ends with a zip, such as a tar of wheels, would pass for one.
+            if tarfile.is_tarfile(archive):
+                with tarfile.open(archive) as tar:
+                    # The filter keeps all within the folder, and refuses devices and links out.
+                    tar.extractall(folder, filter="data")
+            else:
+                _unzip(archive, folder)
+        except DAMAGED as error:
+            raise RunError("ArchiveInvalid", f"{script.archive_uri}: {error}") from error
 
 
 def _unzip(archive: Path, folder: Path) -> None:

@@ -56,8 +56,9 @@ class Mailbox:
             self._wake.wait()
             self._wake.clear()
             with self._writing:
-                if self._newest is not None and not self._closed:
-                    self._write(self._newest)
+                report = None if self._closed else self._newest
+                if report is not None and not self._write(report):
+                    self._wake.set()
             time.sleep(INTERVAL)
 
     def _write(self, report: Report) -> bool:

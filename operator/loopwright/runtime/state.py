@@ -23,6 +23,7 @@ from loopwright.runtime.console import say
 
 MAX_METRICS = 64
 MAX_INPUTS = 20
+MAX_SECONDS = 10**9
 
 
 # The API server stores integers of 64 bits.
@@ -98,6 +99,10 @@ class RunProgress:
         for name, value in new.metrics.items():
             if name in self._metrics or len(self._metrics) < MAX_METRICS:
                 self._metrics[name] = _merged(self._metrics.get(name), name, value, new.step)
+        if new.step is None and self._progress is not None:
+            # Metrics alone say nothing about how far training is.
+            self._progress = self._progress.model_copy(update={"updated_at": _now()})
+            return
         percent = eta = None
         if new.step is not None and new.total_steps:
             percent = max(0, min(100, 100 * new.step // new.total_steps))
@@ -114,7 +119,7 @@ class RunProgress:
             self._first = (step, now)
         done = step - self._first[0]
         left = max(0, total - step)
-        return math.ceil((now - self._first[1]) / done * left) if done else None
+        return min(MAX_SECONDS, math.ceil((now - self._first[1]) / done * left)) if done else None
 
 
 def _merged(old: MetricValue | None, name: str, value: float, step: int | None) -> MetricValue:

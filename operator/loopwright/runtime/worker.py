@@ -66,15 +66,25 @@ class Worker:
         logs = [LOGS / f"rank-{place.rank}.log" for place in places]
         self._group = Group(command(self._config, script), environments, patterns, logs)
         PROCESSES.write_text(" ".join(map(str, self._group.pids)))
+        try:
+            ended = self._finish(node, local)
+            self._upload(logs)
+        finally:
+            PROCESSES.unlink()
+        return replace(ended, stopped=STOPPING.exists())
+
+    def _finish(self, node: int, local: str | None) -> Ended:
+        """Waits for the processes, and stores the state that they leave."""
+        assert self._group is not None
+        syncing = threading.Thread(target=self._sync, args=(Path(local or "."),), daemon=True)
         if local is not None and node == 0:
-            threading.Thread(target=self._sync, args=(Path(local),), daemon=True).start()
+            syncing.start()
         ended = self._group.wait(channel.send)
         self._stopped.set()
         if local is not None and node == 0:
+            syncing.join()  # A copy that is under way comes first.
             self._save_last(Path(local), ended)
-        self._upload(logs)
-        PROCESSES.unlink()
-        return replace(ended, stopped=STOPPING.exists())
+        return ended
 
     def told_to_stop(self) -> bool:
         """Whether Kubernetes is about to stop this pod."""

@@ -61,7 +61,11 @@ def save_model(
     )
     notes: dict[str, Any] = {"format": "onnx", "signature": signature.wire()}
     if baseline is not None:
-        notes["baseline"] = profile(baseline, feature_names).wire()
+        try:
+            notes["baseline"] = profile(baseline, feature_names).wire()
+        except ValueError as error:
+            # Too late to stop at: the model is what hours of training were for.
+            print(f"loopwright: the model has no baseline: {error}", flush=True)
     (folder / NOTES).write_text(json.dumps(notes))
     return folder
 

@@ -10,6 +10,7 @@ import numpy as np
 from loopwright.api.model import Baseline, FeatureProfile
 
 BINS: Final = 32
+MAX_FEATURES: Final = 2048
 
 
 def profile(data: Any, names: Sequence[str] | None = None) -> Baseline:
@@ -17,6 +18,8 @@ def profile(data: Any, names: Sequence[str] | None = None) -> Baseline:
     table = np.asarray(data, dtype=np.float64)
     table = table.reshape(len(table), -1)
     names = names or [f"f{index}" for index in range(table.shape[1])]
+    if table.shape[1] > MAX_FEATURES:
+        raise ValueError(f"{table.shape[1]} features; profile at most {MAX_FEATURES}")
     if len(names) != table.shape[1]:
         raise ValueError(f"{len(names)} feature names for {table.shape[1]} features")
     features = [_feature(name, table[:, index]) for index, name in enumerate(names)]

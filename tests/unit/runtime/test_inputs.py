@@ -7,7 +7,6 @@ import http.server
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -225,7 +224,6 @@ def test_a_download_that_is_cut_off_is_tried_again(web: Web) -> None:
     assert (folders["a"] / "data.csv").read_bytes() == DATA
 
 
-@pytest.mark.xfail(strict=True, raises=HTTPException, reason="IncompleteRead is no OSError")
 def test_nor_is_one_without_a_length_taken_for_whole(web: Web) -> None:
     web.chunked = True
     with pytest.raises(RunError):

@@ -298,7 +298,6 @@ class Saving:
         self._busy.release()
 
 
-@pytest.mark.xfail(strict=True, reason="the last copy does not wait for one that is under way")
 def test_two_copies_are_never_made_at_once(pod: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second one would clear the first one away, as torn, while it is being written."""
     one = made(f"open({str(pod / 'over')!r}, 'w')", **local(pod))
