@@ -44,6 +44,7 @@ def test_a_job_trains_and_then_nothing_is_written(space: Space, audit: AuditLog)
 
     writes = [w for w in audit.writes(start) if w["objectRef"].get("namespace") == space.name]
     objects = [w for w in writes if w["objectRef"]["resource"] != "events"]
+    print(f"API writes of the job: {len(objects)}, and {len(writes) - len(objects)} Events")
     assert len(objects) <= 14, [(w["verb"], w["objectRef"]["resource"]) for w in objects]
 
     time.sleep(5)  # Events and the last status settle.
