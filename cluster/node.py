@@ -22,6 +22,9 @@ from paths import (
 )
 from progress import ClusterError, run, step, succeeds, wait_for
 
+PROGRAMS = (
+    "containerd", "kubelet", "kube-controller-manager", "kube-scheduler", "kube-proxy", "coredns",
+)  # fmt: skip
 PAUSE_IMAGE = "localhost/loopwright/pause:1"
 
 CONTAINERD = f"""version = 2
@@ -125,7 +128,7 @@ def kubectl(*args: str | Path, stdin: str | None = None) -> str:
 def start() -> None:
     """Starts what does not run, and waits until the node is Ready."""
     network.up()
-    (FULL.state / "resolv.conf").write_text("")
+    _write(FULL.state / "resolv.conf", "")
     _containerd()
     controlplane.start(FULL)
     with step("node"):
@@ -136,9 +139,15 @@ def start() -> None:
         wait_for("the node", _ready, hint=f"see {FULL.logs}/kubelet.log")
 
 
+def _write(file: Path, text: str) -> None:
+    # kube-proxy ends itself when somebody writes its file, were it the same text.
+    if not file.exists() or file.read_text() != text:
+        file.write_text(text)
+
+
 def _containerd() -> None:
     config = FULL.state / "containerd.toml"
-    config.write_text(CONTAINERD)
+    _write(config, CONTAINERD)
     fresh = not processes.alive(FULL, "containerd")
     processes.start(FULL, "containerd", "containerd", "-c", config)
     with step("containerd"):
@@ -175,7 +184,7 @@ def _controllers() -> None:
 
 def _kubelet() -> None:
     config = FULL.state / "kubelet.json"
-    config.write_text(json.dumps(KUBELET))
+    _write(config, json.dumps(KUBELET))
     processes.start(
         FULL, "kubelet", BIN / "node", "kubelet", f"--config={config}",
         f"--kubeconfig={FULL.state}/kubelet.kubeconfig", f"--hostname-override={NODE}",
@@ -185,19 +194,19 @@ def _kubelet() -> None:
 
 def _proxy() -> None:
     config = FULL.state / "proxy.json"
-    config.write_text(json.dumps(PROXY))
+    _write(config, json.dumps(PROXY))
     processes.start(FULL, "kube-proxy", BIN / "node", "kube-proxy", f"--config={config}", "--v=1")
 
 
 def _dns() -> None:
     kubectl("apply", "--server-side", "-f", "-", stdin=DNS_ROLE)
     config = FULL.state / "Corefile"
-    config.write_text(COREFILE)
+    _write(config, COREFILE)
     processes.start(FULL, "coredns", BIN / "coredns", "-conf", config)
 
 
 def _ready() -> bool:
-    for name in ("containerd", "kubelet", "kube-controller-manager", "kube-scheduler", "coredns"):
+    for name in PROGRAMS:
         if not processes.alive(FULL, name):
             raise ClusterError(f"{name} exited; see {FULL.logs}/{name}.log")
     # A node that this tool has stopped and started again is Ready by its old word for a while.
