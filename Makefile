@@ -70,7 +70,7 @@ python:
 
 lint: venv ## Format, lint, types, layers, and that generated files are up to date.
 	$(PY) -m ruff format --check .
-	$(PY) -m ruff check .
+	$(PY) -m ruff check --no-cache .
 	$(PY) -m mypy
 	.venv/bin/lint-imports
 	$(MAKE) --no-print-directory generate

@@ -33,6 +33,7 @@ def kubectl() -> Kubectl:
     """kubectl on the embedded cluster, which is started, with Loopwright installed."""
     cluster_tool("up")
     cluster_tool("images")
+    cluster_tool("status")  # Fails when one of the cluster's programs is gone.
     client = Kubectl()
     install(client)
     return client
@@ -71,7 +72,7 @@ def space(kubectl: Kubectl) -> Iterator[Space]:
         )
     )
     yield Space(kubectl, name)
-    kubectl.run("delete", "namespace", name, "--wait=true", "--timeout=120s")
+    kubectl.run("delete", "namespace", name, "--wait=false")
 
 
 @pytest.fixture(scope="session")

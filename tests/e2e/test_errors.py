@@ -45,7 +45,9 @@ def test_mistakes_are_named_in_one_line(space: Space, s3: dict[str, str]) -> Non
         },
     )
     for name, (spec, _, _) in WRONG.items():
-        space.apply(training_job(name, scripts.COUNTING, **spec))
+        job = training_job(name, scripts.COUNTING)
+        job["spec"] |= spec
+        space.apply(job)
     for name, (_, reason, text) in WRONG.items():
         status = space.phase(name, "Failed", timeout=400)
         error = status["lastError"]

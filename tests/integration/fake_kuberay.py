@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from eventually import eventually
 from kubectl import Kubectl
+
+from eventually import eventually
 
 
 @dataclass

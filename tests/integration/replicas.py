@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from eventually import eventually
 from kubectl import ROOT
+
+from eventually import eventually
 
 
 @dataclass

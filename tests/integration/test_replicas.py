@@ -5,11 +5,11 @@ from __future__ import annotations
 import signal
 
 import httpx
-from eventually import eventually
 from fake_kuberay import FakeKubeRay
 from replicas import Replicas
 
 from auditlog import AuditLog
+from eventually import eventually
 
 
 def test_a_stand_by_takes_over_from_a_leader_that_leaves(
