@@ -34,8 +34,12 @@ try:
     home.touch()
 except OSError:
     home = None
-found = importlib.metadata.distributions()
-packages = {one.metadata["Name"].lower(): licence(one) for one in found}
+packages = {
+    one.metadata["Name"].lower(): licence(one)
+    for one in importlib.metadata.distributions()
+    # What Debian packages is the base image's: free by its guidelines, and unmodified.
+    if "dist-packages" not in str(one.locate_file(""))
+}
 print(json.dumps({"packages": packages, "uid": os.getuid(), "home": bool(home)}))
 """
 
