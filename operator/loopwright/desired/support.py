@@ -11,8 +11,12 @@ from loopwright.desired.context import JobContext, Manifest
 
 
 def support(job: JobContext) -> list[Manifest]:
-    """Everything that an attempt's RayJob refers to, in the order in which it must exist."""
-    return [config(job), report(job), *access(job), network_policy(job)]
+    """Everything that an attempt's RayJob refers to.
+
+    The RoleBinding is last: the API server reads the Role when one is bound, to see that nobody
+    gives away more than is theirs. The others may be applied at once.
+    """
+    return [config(job), report(job), network_policy(job), *access(job)]
 
 
 def config(job: JobContext) -> Manifest:

@@ -137,8 +137,11 @@ async def _start(
         on_demand=_gave_up_on_spot(job.spec, status),
     )
     try:
-        children = await asyncio.gather(*map(ctx.client.apply, support(job)))
-        for child in (*children, await ctx.client.apply(rayjob(job, attempt))):
+        *unordered, binding = support(job)
+        children = await asyncio.gather(*map(ctx.client.apply, unordered))
+        for child in (binding, rayjob(job, attempt)):
+            children.append(await ctx.client.apply(child))
+        for child in children:
             ctx.cache.observe(None, child)
     except (KindMissing, Forbidden, Invalid) as error:
         return _refused(error)

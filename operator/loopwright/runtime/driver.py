@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import traceback
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,14 +52,21 @@ class Driver:
         self._listen()
         try:
             self._train()
-        except RunError as error:
-            return self._failed(error)
+        # First: what Ray raises for a worker's RunError is of both classes, and its `cause` is the
+        # RunError itself.
         except RayTaskError as error:
             inner = error.cause if isinstance(error.cause, RunError) else None
             return self._failed(inner or RunError("RuntimeFailed", str(error)[-MAX_MESSAGE:]))
         except RayActorError as error:
             text = f"a worker was lost: {error}"
             return self._failed(RunError("WorkerLost", text, Cause.INFRASTRUCTURE))
+        except RunError as error:
+            return self._failed(error)
+        except Exception as error:
+            # Without a report the operator could only say that the driver failed.
+            traceback.print_exc()
+            text = f"{type(error).__name__}: {error}"
+            return self._failed(RunError("RuntimeFailed", text, Cause.INFRASTRUCTURE))
         if self._stop.is_set():
             self._mailbox.put_last(self._progress.report(RunState.STOPPED))
             return 128 + signal.SIGTERM
