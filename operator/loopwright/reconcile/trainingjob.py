@@ -25,7 +25,9 @@ from loopwright.reconcile.context import Context
 from loopwright.reconcile.observe import observe
 
 NO_OUTPUT = Blocked(
-    "OutputMissing", "set spec.output.uri: the operator has no default output", permanent=True
+    "OutputMissing",
+    "create the job anew with spec.output.uri, or set the operator's LOOPWRIGHT_DEFAULT_OUTPUT",
+    permanent=True,
 )
 
 
