@@ -143,8 +143,8 @@ class Checkpoint(ApiModel):
         str, Field(max_length=2048, pattern=r"^(Latest|None|(s3|pvc)://[!-.0-~]+(/[!-~]*)?)$")
     ] = "Latest"
     """Where a job with no checkpoints of its own begins. Latest: at the newest complete checkpoint
-    under `uri`. None: from nothing. Or at the checkpoint with this URI. Once the job has made a
-    checkpoint, it always continues from its newest."""
+    under `uri` since a job last succeeded there. None: from nothing. Or at the checkpoint with this
+    URI. Once the job has made a checkpoint, it always continues from its newest."""
 
 
 class Metrics(ApiModel):

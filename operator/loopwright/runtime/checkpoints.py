@@ -13,6 +13,7 @@ from loopwright.runtime.errors import RunError
 from loopwright.runtime.storage import Folder, sha256
 
 MANIFEST: Final = "checkpoint.json"
+SUCCESS: Final = "success.json"
 NAME: Final = re.compile(r"step-(\d{12})")
 
 
@@ -37,8 +38,7 @@ def save(folder: Folder, source: Path, step: int, keep: int, job: str = "") -> s
     for file in sorted(path for path in source.rglob("*") if path.is_file()):
         relative = str(file.relative_to(source))
         files[relative] = folder.upload(file, f"{name}/{relative}")
-    now = datetime.now(UTC).isoformat(timespec="microseconds")
-    manifest = {"step": step, "time": now, "job": job, "files": files}
+    manifest = {"step": step, "time": _now(), "job": job, "files": files}
     folder.write(f"{name}/{MANIFEST}", json.dumps(manifest).encode())
     kept = {checkpoint.name for checkpoint in complete(folder)[-keep:]}
     for other in folder.folders():
@@ -51,19 +51,29 @@ def complete(folder: Folder) -> list[Checkpoint]:
     """Complete checkpoints, oldest first: by time, since another run may have counted higher."""
     found = []
     for name in folder.folders():
-        manifest = _manifest(folder, name) if NAME.fullmatch(name) else None
+        manifest = _json(folder, f"{name}/{MANIFEST}") if NAME.fullmatch(name) else None
         if manifest is not None:
             found.append(Checkpoint(name, manifest["time"], manifest.get("job", "")))
     return sorted(found, key=lambda checkpoint: (checkpoint.time, checkpoint.name))
 
 
-def _manifest(folder: Folder, name: str) -> dict[str, Any] | None:
-    """A checkpoint's manifest; None where there is none, or a full disk cut it off."""
+def _json(folder: Folder, name: str) -> dict[str, Any] | None:
+    """A manifest; None where there is none, or a full disk cut it off."""
     try:
-        manifest: dict[str, Any] = json.loads(folder.read(f"{name}/{MANIFEST}") or b"")
+        content: dict[str, Any] = json.loads(folder.read(name) or b"")
     except ValueError:
         return None
-    return manifest
+    return content
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def succeeded(folder: Folder) -> None:
+    """Says that what is there has served its purpose: the next job shall not continue from it."""
+    if complete(folder):
+        folder.write(SUCCESS, json.dumps({"time": _now()}).encode())
 
 
 def to_resume(folder: Folder, wanted: str, job: str) -> str | None:
@@ -80,7 +90,9 @@ def to_resume(folder: Folder, wanted: str, job: str) -> str | None:
         return folder.child(own[-1].name)
     if "://" in wanted:
         return wanted
-    return folder.child(known[-1].name) if known and wanted == "Latest" else None
+    success = _json(folder, SUCCESS) or {"time": ""}
+    left = [checkpoint for checkpoint in known if checkpoint.time > success["time"]]
+    return folder.child(left[-1].name) if left and wanted == "Latest" else None
 
 
 def restore(uri: str, secret: str | None, target: Path) -> Path:
@@ -91,7 +103,7 @@ def restore(uri: str, secret: str | None, target: Path) -> Path:
     """
     parent, _, name = uri.rstrip("/").rpartition("/")
     folder = Folder(parent, secret)
-    manifest = _manifest(folder, name)
+    manifest = _json(folder, f"{name}/{MANIFEST}")
     if manifest is None:
         raise RunError("CheckpointMissing", f"{uri} is not a complete checkpoint")
     for file, digest in manifest["files"].items():

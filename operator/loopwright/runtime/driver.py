@@ -94,13 +94,14 @@ class Driver:
             self._publish()
 
     def _resume(self) -> dict[str, str]:
-        config = self._config
-        folder = Folder(config.checkpoint_uri, checkpoint_secret(config))
-        checkpoint = config.spec.checkpoint
+        checkpoint = self._config.spec.checkpoint
         wanted = checkpoint.resume_from if checkpoint else "Latest"
-        uri = checkpoints.to_resume(folder, wanted, config.uid)
+        uri = checkpoints.to_resume(self._checkpoints(), wanted, self._config.uid)
         self._progress.resumed_from = uri
         return {"LOOPWRIGHT_RESUME_URI": uri} if uri else {}
+
+    def _checkpoints(self) -> Folder:
+        return Folder(self._config.checkpoint_uri, checkpoint_secret(self._config))
 
     def _receive(self, message: dict[str, Any]) -> None:
         self._progress.receive(message)
@@ -174,6 +175,7 @@ class Driver:
             logs = {"logs_uri": logs_folder(self._config).uri}
             model = Artifacts.model_validate_json(answer)
             self._progress.artifacts = model.model_copy(update=logs)
+        checkpoints.succeeded(self._checkpoints())
 
     def _failed(self, error: RunError) -> int:
         if self._stop.is_set() and error.cause is Cause.INFRASTRUCTURE:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from loopwright.api import names
-from loopwright.runtime.checkpoints import MANIFEST, complete, restore, save, to_resume
+from loopwright.runtime.checkpoints import MANIFEST, complete, restore, save, succeeded, to_resume
 from loopwright.runtime.errors import RunError
 from loopwright.runtime.storage import Folder, sha256
 
@@ -153,6 +153,21 @@ def test_what_was_just_saved_is_kept(claim: Path, source: Path) -> None:
         uri = save(Folder(URI), source, step, keep=2)
     assert steps(Folder(URI)) == [200, 10]
     assert latest(Folder(URI)) == uri
+
+
+def test_what_a_success_left_is_not_continued(claim: Path, source: Path) -> None:
+    folder = Folder(URI)
+    save(folder, source, 10, keep=3, job="first")
+    succeeded(folder)
+    assert to_resume(folder, "Latest", "second") is None
+    assert to_resume(folder, "Latest", "first") == f"{URI}/step-000000000010"
+    uri = save(folder, source, 5, keep=3, job="second")
+    assert to_resume(folder, "Latest", "third") == uri
+
+
+def test_a_success_without_checkpoints_leaves_nothing(claim: Path) -> None:
+    succeeded(Folder(URI))
+    assert not list(claim.iterdir())
 
 
 OTHER = "s3://elsewhere/step-000000000001"
