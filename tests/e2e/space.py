@@ -86,7 +86,7 @@ def training_job(name: str, script: str, **spec: Any) -> dict[str, Any]:
         "spec": {
             "script": {"inline": script},
             "numWorkers": 0,
-            "resourcesPerWorker": {"cpu": "500m", "memory": "2Gi"},
+            "resourcesPerWorker": {"cpu": "1", "memory": "2Gi"},
             "output": {"uri": f"pvc://results/{name}"},
             **spec,
         },

@@ -71,8 +71,8 @@ def test_a_lost_pod_is_an_infrastructure_failure_and_training_resumes(
     start = audit.mark()
     space.train(
         "lost", scripts.IN_STEP, hyperparameters={"epochs": "30"}, numWorkers=2,
-        resourcesPerWorker={"cpu": "300m", "memory": "1500Mi"},
-        head={"resources": {"cpu": "300m", "memory": "2Gi"}},
+        resourcesPerWorker={"cpu": "500m", "memory": "1500Mi"},
+        head={"resources": {"cpu": "500m", "memory": "2Gi"}},
         retry={"backoffSeconds": 1},
     )  # fmt: skip
     space.wait("lost", lambda s: (s.get("checkpoint") or {}).get("step", 0) >= 3)
@@ -95,8 +95,8 @@ def test_a_lost_pod_is_an_infrastructure_failure_and_training_resumes(
 def test_a_pod_that_is_told_to_stop_may_save_its_state(space: Space) -> None:
     space.train(
         "drained", scripts.GRACEFUL, numWorkers=1,
-        resourcesPerWorker={"cpu": "300m", "memory": "1500Mi"},
-        head={"resources": {"cpu": "300m", "memory": "2Gi"}},
+        resourcesPerWorker={"cpu": "500m", "memory": "1500Mi"},
+        head={"resources": {"cpu": "500m", "memory": "2Gi"}},
         retry={"backoffSeconds": 1},
     )  # fmt: skip
     space.wait("drained", lambda s: (s.get("progress") or {}).get("step", 0) >= 5)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.e2e
 def test_a_gpu_job_waits_for_gpus_and_then_runs(space: Space) -> None:
     """The node gets a fake extended resource; what is proven is scheduling, not CUDA."""
     cluster_tool("fake-gpu", "0")
-    space.train("gpu", scripts.QUICK, resourcesPerWorker={"cpu": "500m", "memory": "2Gi", "gpu": 1})
+    space.train("gpu", scripts.QUICK, resourcesPerWorker={"gpu": 1})
     space.phase("gpu", "Provisioning")
     [head] = eventually("the head pod", lambda: space.pods("gpu", "head"))
     container = head["spec"]["containers"][0]

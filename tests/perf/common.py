@@ -20,7 +20,6 @@ Manifest = dict[str, Any]
 
 CLAIM = "bench"
 MOUNT = f"/mnt/loopwright/pvc/{CLAIM}"
-HEAD = {"cpu": "300m", "memory": "2Gi"}
 TIMEOUT = 300
 OURS = "loopwright"
 

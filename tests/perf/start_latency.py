@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import statistics
 
-from tests.perf.common import CLAIM, HEAD, MOUNT, OURS, Contender, Manifest, Result, measure, pod
+from tests.perf.common import CLAIM, MOUNT, OURS, Contender, Manifest, Result, measure, pod
 
-RESOURCES = {"cpu": "300m", "memory": "1500Mi"}
+HEAD = {"cpu": "1", "memory": "2Gi"}  # Loopwright's default.
+RESOURCES = {"cpu": "700m", "memory": "1500Mi"}
 
 
 def stamp(name: str) -> list[str]:
