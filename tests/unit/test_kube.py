@@ -67,8 +67,8 @@ def test_the_cache_never_goes_back() -> None:
     assert cache.observe("ADDED", configmap("5")) == key("job")
     assert cache.observe("MODIFIED", configmap("4")) is None
     assert len(cache.children(key("job"), "ConfigMap")) == 1
-    assert cache.observe("DELETED", configmap("6")) == key("job")
-    assert cache.observe("MODIFIED", configmap("7")) is None
+    assert cache.observe("DELETED", configmap("7")) == key("job")
+    assert cache.observe("MODIFIED", configmap("6")) is None
     assert cache.get(where) is None
     cache.observe("ADDED", configmap("8", uid="other"))
     assert cache.get(where) is not None

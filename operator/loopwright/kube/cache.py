@@ -14,7 +14,8 @@ from loopwright.api.names import LABEL_KIND, LABEL_NAME
 from loopwright.kube.resources import TRAININGJOB, Key
 
 OWN_KINDS: Final = frozenset({TRAININGJOB.kind})
-# How many deleted objects are remembered, so that a late event cannot bring one back.
+# How many deleted objects are remembered, with their last version, so that a late event cannot
+# bring one back.
 GRAVES: Final = 20_000
 
 
@@ -32,7 +33,7 @@ class Cache:
     def __init__(self) -> None:
         self._objects: dict[Key, dict[str, Any]] = {}
         self._children: defaultdict[Key, set[Key]] = defaultdict(set)
-        self._graves: OrderedDict[str, None] = OrderedDict()
+        self._graves: OrderedDict[str, int] = OrderedDict()
 
     def observe(self, event: str | None, obj: dict[str, Any]) -> Key | None:
         """Takes in a watch event (None: from a listing) or a write's answer.
@@ -43,12 +44,14 @@ class Cache:
         key, owner = key_of(obj), owner_of(obj)
         uid = obj["metadata"].get("uid", "")
         if event == "DELETED":
-            return self._remove(key, owner, uid)
+            return self._remove(key, owner, obj)
         known = self._objects.get(key)
-        if uid in self._graves or (known is not None and not _newer(obj, known)):
+        if version_of(obj) <= max(self._graves.get(uid, 0), version_of(known) if known else 0):
             return None
         # Nobody reads it, and it is often longer than all the rest.
         obj["metadata"].pop("managedFields", None)
+        if known is not None:
+            self._disown(key, known)
         self._objects[key] = obj
         if owner is not None and owner != key:
             self._children[owner].add(key)
@@ -65,7 +68,8 @@ class Cache:
 
     def own(self) -> list[Key]:
         """All objects of our own kinds."""
-        return [key for key in self._objects if key.kind in OWN_KINDS]
+        # Metrics ask from a thread of their own, so what is walked over must be a copy.
+        return [key for key in list(self._objects) if key.kind in OWN_KINDS]
 
     def forget_unlisted(self, kind: str, namespace: str | None, listed: Listing) -> list[Key]:
         """Drops what a complete listing did not show: it was deleted while nobody watched.
@@ -82,21 +86,27 @@ class Cache:
             # A younger one was created after the listing.
             and version_of(obj) <= listed.version
         ]
-        owners = [self.observe("DELETED", obj) for obj in gone]
+        owners = [self.observe("DELETED", _at(obj, listed.version)) for obj in gone]
         return [owner for owner in owners if owner is not None]
 
-    def _remove(self, key: Key, owner: Key | None, uid: str) -> Key | None:
-        self._graves[uid] = None
+    def _remove(self, key: Key, owner: Key | None, obj: dict[str, Any]) -> Key | None:
+        uid = obj["metadata"].get("uid", "")
+        # A watch by label shows the loss of the label as a deletion, so it may come back, newer.
+        self._graves[uid] = version_of(obj)
         while len(self._graves) > GRAVES:
             self._graves.popitem(last=False)
         known = self._objects.get(key)
         if known is not None and known["metadata"].get("uid") == uid:
             del self._objects[key]
-            if owner is not None and owner in self._children:
-                self._children[owner].discard(key)
-                if not self._children[owner]:
-                    del self._children[owner]
+            self._disown(key, known)
         return owner
+
+    def _disown(self, key: Key, obj: dict[str, Any]) -> None:
+        owner = owner_of(obj)
+        if owner is not None and owner in self._children:
+            self._children[owner].discard(key)
+            if not self._children[owner]:
+                del self._children[owner]
 
 
 def key_of(obj: dict[str, Any]) -> Key:
@@ -120,7 +130,5 @@ def version_of(obj: dict[str, Any]) -> int:
     return int(obj["metadata"]["resourceVersion"])
 
 
-def _newer(obj: dict[str, Any], known: dict[str, Any]) -> bool:
-    if obj["metadata"].get("uid") != known["metadata"].get("uid"):
-        return True
-    return version_of(obj) > version_of(known)
+def _at(obj: dict[str, Any], version: int) -> dict[str, Any]:
+    return {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(version)}}

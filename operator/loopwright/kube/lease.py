@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -59,9 +60,13 @@ class Lease:
         """
         while True:
             await asyncio.sleep(RETRY)
-            held = await self._try()
-            if not held and self._monotonic() - self._renewed > RENEW_DEADLINE:
+            left = self._renewed + RENEW_DEADLINE - self._monotonic()
+            if left <= 0:
                 raise LostLease("the Lease could not be renewed in time")
+            # A request alone may take longer than the Lease lasts.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._try()
 
     async def release(self) -> None:
         """Gives the Lease back, so that a successor need not wait for it to expire."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import random
 from collections import OrderedDict, deque
@@ -57,10 +58,10 @@ class WorkQueue:
                 return self._pop()
             self._changed.clear()
             wait = max(0.0, self._heap[0][0] - self._now()) if self._heap else None
-            try:
-                await asyncio.wait_for(self._changed.wait(), wait)
-            except TimeoutError:
-                continue
+            # Not wait_for: Python 3.11's may swallow a cancellation.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._changed.wait()
 
     def done(self, key: Key) -> None:
         """Says that a worker has finished with a key."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -14,7 +14,7 @@ from loopwright.api.trainingjob_status import TrainingJobStatus
 from loopwright.decide.outcome import remaining
 from loopwright.decide.summary import refused
 from loopwright.decide.trainingjob import decide
-from loopwright.decide.types import Action, Blocked, DeleteRayJob, Observed, StartAttempt
+from loopwright.decide.types import Action, Blocked, Decision, DeleteRayJob, Observed, StartAttempt
 from loopwright.desired.context import AttemptContext, JobContext
 from loopwright.desired.rayjob import rayjob
 from loopwright.desired.support import support
@@ -24,7 +24,8 @@ from loopwright.kube.resources import RAYJOB, TRAININGJOB, Key
 from loopwright.reconcile.context import Context
 from loopwright.reconcile.observe import observe
 
-NO_OUTPUT = Blocked(
+MAX_PROBLEM: Final = 512
+NO_OUTPUT: Final = Blocked(
     "OutputMissing",
     "create the job anew with spec.output.uri, or set the operator's LOOPWRIGHT_DEFAULT_OUTPUT",
     permanent=True,
@@ -49,35 +50,68 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
         context = job_context(ctx, key, obj, job.spec)
         seen = await observe(ctx, key, obj, status, context)
         if context is None:
-            seen = _replaced(seen, NO_OUTPUT)
+            seen = replace(seen, blocked=NO_OUTPUT)
     except ValidationError as error:
         # Nothing can be decided about it, and only a person can help.
         generation = obj["metadata"]["generation"]
         await write_status(ctx, obj, refused(status, generation, _first(error), ctx.now()))
         return None
-    decision = decide(job.spec, status, seen, ctx.now())
-    obj = await write_status(ctx, obj, decision.status)
-    metrics.record(key.namespace, job.spec, status, decision.status)
+    return await _step(ctx, _Job(key, obj, job.spec, status, context), seen)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A job as it is stored, and what the operator adds to its spec."""
+
+    key: Key
+    obj: dict[str, Any]
+    spec: TrainingJobSpec
+    status: TrainingJobStatus
+    context: JobContext | None
+
+
+async def _step(ctx: Context, job: _Job, seen: Observed) -> float | None:
+    decision = decide(job.spec, job.status, seen, ctx.now())
+    if StartAttempt(job.status.attempt) in decision.actions:
+        # The attempt is on record already. What refused it then may well do so again, and only the
+        # end of that is news.
+        blocked = await _start(ctx, job, job.status, job.status.attempt)
+        seen = replace(seen, blocked=blocked)
+        decision = replace(decide(job.spec, job.status, seen, ctx.now()), actions=())
+    obj, decision = await _write(ctx, job, seen, decision)
+    metrics.record(job.key.namespace, job.spec, job.status, decision.status)
     for happening in decision.happenings:
         await events.emit(
             ctx.client, obj, happening.kind, happening.reason, happening.message, ctx.now()
         )
     for action in decision.actions:
-        blocked = await _act(ctx, key, context, decision.status, action)
+        blocked = await _act(ctx, job, decision.status, action)
         if blocked is not None:
-            again = decide(job.spec, decision.status, _replaced(seen, blocked), ctx.now())
+            seen = replace(seen, blocked=blocked)
+            again = decide(job.spec, decision.status, seen, ctx.now())
             await write_status(ctx, obj, again.status)
             return again.requeue
     return decision.requeue
 
 
+async def _write(
+    ctx: Context, job: _Job, seen: Observed, decision: Decision
+) -> tuple[dict[str, Any], Decision]:
+    """Stores the decision; without the report when what the pods wrote cannot be stored."""
+    try:
+        return await write_status(ctx, job.obj, decision.status), decision
+    except Invalid as error:
+        if seen.report is None:
+            raise
+        problem = f"the report cannot be stored and is ignored: {error.message[:MAX_PROBLEM]}"
+        seen = replace(seen, report=None, report_problem=problem)
+        decision = decide(job.spec, job.status, seen, ctx.now())
+        return await write_status(ctx, job.obj, decision.status), decision
+
+
 def _first(error: ValidationError) -> str:
     found = error.errors()[0]
     return f"{'.'.join(str(part) for part in found['loc'])}: {found['msg']}"
-
-
-def _replaced(seen: Observed, blocked: Blocked) -> Observed:
-    return replace(seen, blocked=blocked)
 
 
 def job_context(
@@ -114,34 +148,31 @@ async def write_status(
 
 
 async def _act(
-    ctx: Context,
-    key: Key,
-    job: JobContext | None,
-    status: TrainingJobStatus,
-    action: Action,
+    ctx: Context, job: _Job, status: TrainingJobStatus, action: Action
 ) -> Blocked | None:
     """Does what was decided. A refusal that time or a person can lift is returned, not raised."""
+    key = job.key
+    if isinstance(action, StartAttempt):
+        return await _start(ctx, job, status, action.number)
     if isinstance(action, DeleteRayJob):
         await ctx.client.delete(RAYJOB, key.namespace, action.name, action.uid)
-    elif isinstance(action, StartAttempt) and job is not None:
-        return await _start(ctx, job, status, action.number)
-    elif not isinstance(action, StartAttempt):
+    else:
         await ctx.client.delete(TRAININGJOB, key.namespace, key.name, None)
     return None
 
 
-async def _start(
-    ctx: Context, job: JobContext, status: TrainingJobStatus, number: int
-) -> Blocked | None:
+async def _start(ctx: Context, job: _Job, status: TrainingJobStatus, number: int) -> Blocked | None:
+    if job.context is None:
+        return NO_OUTPUT
     attempt = AttemptContext(
         number=number,
         remaining_seconds=remaining(job.spec, status),
         on_demand=_gave_up_on_spot(job.spec, status),
     )
     try:
-        *unordered, binding = support(job)
+        *unordered, binding = support(job.context)
         children = await asyncio.gather(*map(ctx.client.apply, unordered))
-        for child in (binding, rayjob(job, attempt)):
+        for child in (binding, rayjob(job.context, attempt)):
             children.append(await ctx.client.apply(child))
         for child in children:
             ctx.cache.observe(None, child)
