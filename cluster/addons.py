@@ -1,4 +1,4 @@
-"""Controllers that run in the cluster: KubeRay, metrics-server, storage, and S3 for the tests."""
+"""KubeRay, KServe, a gateway, metrics-server and storage; S3 for the tests that need it."""
 
 from __future__ import annotations
 
@@ -6,45 +6,56 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import crds
 import images
+import pki
 import programs
 from node import kubectl
-from paths import FULL, HERE
-from progress import step
+from paths import FULL, GATEWAY_IP, HERE
+from progress import step, together
 
 
 def start() -> None:
     """Installs all but S3, together, and waits until they run."""
-    # The one that takes longest to be ready goes first.
-    for name, apply in (("metrics-server", _metrics), ("storage", _storage), ("kuberay", _kuberay)):
-        with step(f"addon {name}"):
-            apply()
+    # The first waits long for its second look at the node; the rest is work for all cores.
+    with step("addon metrics-server"):
+        _metrics()
+    together(
+        lambda: _install("kserve", _kserve),
+        lambda: _install("gateway", _gateway),
+        lambda: _install("kuberay", _kuberay),
+        lambda: _install("storage", _storage),
+    )
     with step("addons ready"):
         for namespace, deployment in (
             ("kuberay-system", "kuberay-operator"),
             ("kube-system", "metrics-server"),
+            ("kserve", "kserve-controller-manager"),
+            ("gateway", "traefik"),
             ("loopwright-storage", "local-path-provisioner"),
         ):
-            _rollout(namespace, deployment)
+            rollout(namespace, deployment)
+        programmed("gateway", "loopwright")
 
 
-def kuberay_crds() -> Path:
-    """The folder with KubeRay's CRDs, as its module ships them."""
-    return programs.module_folder(programs.KUBERAY.module) / "config" / "crd" / "bases"
+def gateway_url() -> str:
+    """Where the Gateway answers, seen from this machine and from every pod."""
+    return f"http://{GATEWAY_IP}"
 
 
 def s3() -> str:
     """A real S3 server with one bucket; returns its endpoint as pods see it."""
     with step("addon s3"):
-        image = _scratch(programs.S3)
+        image = image_of(programs.S3)
         if "s3-credentials" not in kubectl("get", "secrets", "-n", "s3", "-o", "name"):
             _s3_credentials()
         manifest = (HERE / "addons" / "s3.yaml").read_text()
         manifest = manifest.replace("IMAGE", image).replace("FOLDER", str(_bucket().parent))
         kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=manifest)
-        _rollout("s3", "s3")
+        rollout("s3", "s3")
     return "http://s3.s3.svc:7070"
 
 
@@ -75,20 +86,47 @@ def _s3_credentials() -> None:
     kubectl("apply", "--server-side", "-f", "-", stdin=text)
 
 
+def _install(name: str, apply: Callable[[], None]) -> None:
+    with step(f"addon {name}"):
+        # A controller that starts before its kinds are served gives up and starts again, later.
+        if name in crds.PROJECTS:
+            crds.define(FULL, name)
+        apply()
+
+
 def _kuberay() -> None:
-    image = _scratch(programs.KUBERAY)
+    image = image_of(programs.KUBERAY)
     config = programs.module_folder(programs.KUBERAY.module) / "config"
-    _kustomize("kuberay", config, "default", "kuberay-system", image)
+    kustomize("kuberay", config, "kuberay-system", image)
+
+
+def _kserve() -> None:
+    image = image_of(programs.KSERVE)
+    config = programs.module_folder(programs.KSERVE.module) / "config"
+    host = "kserve-webhook-server-service.kserve.svc"
+    certificate, key, authority = pki.server(FULL, "kserve", host)
+    settings = HERE / "addons" / "kserve-config.yaml"
+    files = {
+        "tls.crt": certificate, "tls.key": key, "ca.crt": authority, "config.yaml": settings,
+    }  # fmt: skip
+    kustomize("kserve", config, "kserve", image, files)
+
+
+def _gateway() -> None:
+    image = image_of(programs.TRAEFIK)
+    manifest = (HERE / "addons" / "gateway.yaml").read_text().replace("IMAGE", image)
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=manifest)
+    balance("gateway", "traefik", GATEWAY_IP)
 
 
 def _metrics() -> None:
-    image = _scratch(programs.METRICS_SERVER)
+    image = image_of(programs.METRICS_SERVER)
     base = programs.module_folder(programs.METRICS_SERVER.module) / "manifests" / "base"
-    _kustomize("metrics-server", base, ".", "kube-system", image)
+    kustomize("metrics-server", base, "kube-system", image)
 
 
 def _storage() -> None:
-    image = _scratch(programs.LOCAL_PATH)
+    image = image_of(programs.LOCAL_PATH)
     images.ensure_base()  # Its helper pods need a shell with mkdir.
     folder = FULL.state / "storage"
     folder.mkdir(exist_ok=True)
@@ -98,25 +136,52 @@ def _storage() -> None:
     kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=text)
 
 
-def _kustomize(name: str, source: Path, entry: str, namespace: str, image: str) -> None:
-    """Applies a project's own manifests with our image and the patches in addons/<name>.yaml."""
+def kustomize(
+    name: str, source: Path, namespace: str, image: str, files: Mapping[str, Path] | None = None
+) -> None:
+    """Applies a project's own manifests with our image and the patches in addons/<name>.yaml.
+
+    Args:
+        source: The project's folder of manifests, BASE in those patches.
+        files: More files that they name, by the name that they are known by there.
+    """
     work = FULL.state / "addons" / name
     shutil.rmtree(work, ignore_errors=True)
     shutil.copytree(source, work / "base", copy_function=shutil.copyfile)
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
     (work / "namespace.yaml").write_text(json.dumps(space))
+    for file, path in (files or {}).items():
+        shutil.copyfile(path, work / file)
     text = (HERE / "addons" / f"{name}.yaml").read_text()
-    text = text.replace("BASE", f"base/{entry}").replace("NAMESPACE", namespace)
+    text = text.replace("BASE", "base").replace("NAMESPACE", namespace)
     (work / "kustomization.yaml").write_text(text.replace("IMAGE", image.rpartition(":")[0]))
     kubectl("apply", "--server-side", "--force-conflicts", "-k", work)
 
 
-def _scratch(program: programs.Foreign) -> str:
-    built = programs.build(program)
+def image_of(program: programs.Program, base: str = "scratch") -> str:
+    """The image that holds just this program; both are made when they are missing."""
     image = f"localhost/loopwright/{program.name}:1"
-    images.ensure_scratch(image, built)
+    images.ensure_program(image, programs.build(program), base=base)
     return image
 
 
-def _rollout(namespace: str, deployment: str) -> None:
+def balance(namespace: str, service: str, address: str) -> None:
+    """Gives a Service of type LoadBalancer its address, as a cloud's controller does."""
+    patch = {"status": {"loadBalancer": {"ingress": [{"ip": address}]}}}
+    kubectl(
+        "-n", namespace, "patch", "service", service, "--subresource=status", "--type=merge",
+        "-p", json.dumps(patch),
+    )  # fmt: skip
+
+
+def programmed(namespace: str, gateway: str) -> None:
+    """Waits until a Gateway takes traffic."""
+    kubectl(
+        "-n", namespace, "wait", f"gateway/{gateway}", "--for=condition=Programmed",
+        "--timeout=60s",
+    )  # fmt: skip
+
+
+def rollout(namespace: str, deployment: str) -> None:
+    """Waits until a Deployment has all its pods."""
     kubectl("-n", namespace, "rollout", "status", f"deployment/{deployment}", "--timeout=120s")

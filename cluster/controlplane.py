@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import http
+import http.client
+from collections.abc import Iterable
+
+import crds
 import pki
 import processes
 import programs
@@ -10,20 +15,31 @@ from progress import ClusterError, step, succeeds, wait_for
 
 AUDIT_POLICY = """apiVersion: audit.k8s.io/v1
 kind: Policy
-omitStages: [RequestReceived, ResponseStarted]
+omitStages: [RequestReceived]
 rules:
 # Who wrote what is what the tests count; bodies would only fill the disk.
 - level: Metadata
   verbs: [create, update, patch, delete, deletecollection]
+# What the operator reads, to compare with what it may read (tools/rbac_table.py).
+- level: Metadata
+  users: ["system:serviceaccount:loopwright-system:loopwright"]
 - level: None
 """
 
 
-def start(layout: Layout) -> None:
-    """Starts etcd and kube-apiserver and waits until the API answers."""
+def start(layout: Layout, projects: Iterable[str]) -> None:
+    """Starts etcd and kube-apiserver and waits until the API answers.
+
+    Args:
+        projects: Those whose CRDs an earlier cluster may have kept for this one.
+    """
     pki.make(layout)
     node = programs.build(programs.NODE)
+    fresh = not (layout.state / "etcd").exists()
     _etcd(layout, node)
+    if fresh:
+        wait_for("etcd", lambda: _healthy(layout), hint=f"see {layout.logs}/etcd.log")
+        crds.plant(layout, projects)
     _apiserver(layout, node)
     kubectl = programs.kubectl()
     probe = [kubectl, "--kubeconfig", layout.kubeconfig, "get", "--raw", "/readyz"]
@@ -42,6 +58,19 @@ def stop(layout: Layout) -> None:
     """Stops both. etcd goes last, so that the API server can finish its writes."""
     processes.stop(layout, "kube-apiserver", patience=2)
     processes.stop(layout, "etcd")
+
+
+def _healthy(layout: Layout) -> bool:
+    if not processes.alive(layout, "etcd"):
+        raise ClusterError(f"etcd exited; see {layout.logs}/etcd.log")
+    connection = http.client.HTTPConnection("127.0.0.1", layout.etcd_port, timeout=5)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except OSError:
+        return False
+    finally:
+        connection.close()
 
 
 def _etcd(layout: Layout, node: object) -> None:

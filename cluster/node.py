@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import controlplane
+import crds
 import images
 import network
 import processes
@@ -130,7 +131,7 @@ def start() -> None:
     network.up()
     _write(FULL.state / "resolv.conf", "")
     _containerd()
-    controlplane.start(FULL)
+    controlplane.start(FULL, crds.CLUSTER)
     with step("node"):
         _controllers()
         _kubelet()
@@ -160,7 +161,7 @@ def _containerd() -> None:
             # Records of pods of an earlier cluster would confuse the kubelet.
             images.remove_containers()
         pause = programs.build_pause()
-        images.ensure_scratch(PAUSE_IMAGE, pause, user="65535:65535")
+        images.ensure_program(PAUSE_IMAGE, pause, user="65535:65535")
 
 
 def _controllers() -> None:

@@ -19,6 +19,9 @@ CONTAINERD_ROOT = HOME / "containerd"
 BRIDGE = "loopwright0"
 NODE = "node1"
 NODE_IP = "10.189.0.1"
+# What Services of type LoadBalancer get; pods begin at .10.
+GATEWAY_IP = "10.189.0.2"
+ENVOY_IP = "10.189.0.3"
 POD_CIDR = "10.189.0.0/16"
 SERVICE_CIDR = "10.190.0.0/16"
 SERVICE_IP = "10.190.0.1"
@@ -57,7 +60,24 @@ class Layout:
 
 
 FULL = Layout(HOME / "run", NODE_IP, 6443, 2379, 2380)
-# Beside the full cluster, on other ports, and without touching the network.
-CONTROL_PLANE = Layout(HOME / "run-cp", "127.0.0.1", 16443, 12379, 12380)
+# Beside the full cluster, on other ports, and without touching the network. Who tests on several at
+# once gives each a number below ten; the workers of one test run add tens to it.
+SLOT = int(os.environ.get("LOOPWRIGHT_CONTROL_PLANE", "0"))
+
+
+def control_plane(slot: int) -> Layout:
+    """The control-plane-only cluster of that number."""
+    ports = (16443 + slot, 12379 + 2 * slot, 12380 + 2 * slot)
+    return Layout(HOME / f"run-cp{slot or ''}", "127.0.0.1", *ports)
+
+
+CONTROL_PLANE = control_plane(SLOT)
+
+
+def control_planes() -> list[Layout]:
+    """This one, and all that workers of the same test run have left."""
+    numbers = {int(path.name.removeprefix("run-cp") or 0) for path in HOME.glob("run-cp*")}
+    return [control_plane(slot) for slot in sorted({SLOT, *numbers}) if slot % 10 == SLOT % 10]
+
 
 CONTAINERD_SOCKET = FULL.state / "containerd" / "containerd.sock"

@@ -42,6 +42,12 @@ def make(layout: Layout) -> None:
         _private(run("openssl", "genrsa", "2048"), key)
 
 
+def server(layout: Layout, name: str, host: str) -> tuple[Path, Path, Path]:
+    """Certificate and key of a server in the cluster, and the authority that vouches for it."""
+    _signed(layout.pki, name, f"/CN={name}", names=f"DNS:{host}")
+    return layout.pki / f"{name}.crt", layout.pki / f"{name}.key", layout.pki / "ca.crt"
+
+
 def _private(text: str, file: Path) -> None:
     file.touch(mode=0o600)
     file.write_text(text)

@@ -6,9 +6,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+
+LONGEST_LINE = 300
 
 
 class ClusterError(RuntimeError):
@@ -40,6 +43,13 @@ def step(title: str) -> Iterator[None]:
         print(f"{start}  {mark} {title} ({time.monotonic() - started:.1f} s)", flush=True)
 
 
+def together(*work: Callable[[], None]) -> None:
+    """Does things at the same time; the first that failed is told when all have ended."""
+    with ThreadPoolExecutor(len(work)) as pool:
+        for one in [pool.submit(each) for each in work]:
+            one.result()
+
+
 def run(
     *command: str | Path,
     env: Mapping[str, str] | None = None,
@@ -63,7 +73,9 @@ def run(
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(done.stdout + done.stderr)
     if done.returncode != 0:
-        tail = " | ".join((done.stderr or done.stdout).strip().splitlines()[-4:])
+        lines = (done.stderr or done.stdout).strip().splitlines()[-4:]
+        # kubectl may print the whole object that it did not understand.
+        tail = " | ".join(line[:LONGEST_LINE] for line in lines)
         where = f"; whole output in {log}" if log else ""
         raise ClusterError(
             f"`{' '.join(words[:4])} …` exited with {done.returncode}: {tail}{where}"

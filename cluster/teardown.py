@@ -11,29 +11,30 @@ import controlplane
 import images
 import network
 import processes
-from paths import BRIDGE, CONTAINERD_SOCKET, CONTROL_PLANE, FULL, HOME
+from paths import BRIDGE, CONTAINERD_SOCKET, FULL, HOME, Layout, control_planes
 from progress import ClusterError, run, step, succeeds
 
 CHAINS = re.compile(r"^:((?:KUBE|CNI)-\S+)", re.M)
 TABLES = ("nat", "filter", "mangle")
 
 
-def down_control_plane() -> None:
-    """Removes the control-plane-only cluster."""
-    controlplane.stop(CONTROL_PLANE)
-    shutil.rmtree(CONTROL_PLANE.state, ignore_errors=True)
+def down_control_plane(layout: Layout) -> None:
+    """Removes a control-plane-only cluster."""
+    controlplane.stop(layout)
+    shutil.rmtree(layout.state, ignore_errors=True)
 
 
 def down(purge: bool = False) -> None:
-    """Removes both clusters; with `purge` the cache as well.
+    """Removes all clusters; with `purge` the cache as well.
 
     Raises:
         ClusterError: something is left, which it names.
     """
     # Chains of another Kubernetes on this machine have the same names and must stay.
     ours = FULL.state.exists()
-    with step("control plane of the tests"):
-        down_control_plane()
+    with step("control planes of the tests"):
+        for layout in control_planes():
+            down_control_plane(layout)
     with step("programs"):
         for name in (
             "kubelet",
@@ -70,7 +71,8 @@ def leftovers(ours: bool) -> list[str]:
         left.append(f"interface {BRIDGE}")
     if ours:
         left += [f"iptables chain {table}/{chain}" for table in TABLES for chain in chains(table)]
-    left += [str(path) for path in (FULL.state, CONTROL_PLANE.state) if path.exists()]
+    states = [FULL.state, *(layout.state for layout in control_planes())]
+    left += [str(path) for path in states if path.exists()]
     return left
 
 

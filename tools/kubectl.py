@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,12 @@ HOME = Path(os.environ.get("LOOPWRIGHT_HOME", Path.home() / ".cache" / "loopwrig
 
 class KubectlError(RuntimeError):
     """kubectl refused; the message is what it printed."""
+
+
+def program(name: str) -> str | None:
+    """The embedded cluster's own program of that name, else PATH's."""
+    own = HOME / "bin" / name
+    return str(own) if own.exists() else shutil.which(name)
 
 
 class Kubectl:
@@ -32,8 +39,7 @@ class Kubectl:
 
     @staticmethod
     def _find() -> str:
-        own = HOME / "bin" / "kubectl"
-        found = str(own) if own.exists() else shutil.which("kubectl")
+        found = program("kubectl")
         if found is None:
             raise KubectlError("no kubectl found; run `make cluster-up` first")
         return found
@@ -70,7 +76,34 @@ class Kubectl:
         """Server-side applies files, or manifests given as text."""
         where = ["-n", namespace] if namespace else []
         options = ["apply", "--server-side", "--force-conflicts", *where]
-        for file in files:
-            self.run(*options, "-f", str(file))
+        if files:
+            self.run(*options, *(word for file in files for word in ("-f", str(file))))
         if text is not None:
             self.run(*options, "-f", "-", stdin=text)
+
+    def wait_for_crds(self, seconds: float = 60) -> None:
+        """Waits until all CRDs are served and kubectl knows their names.
+
+        `kubectl wait` fails while one has no conditions yet. Discovery lags behind the condition,
+        and kubectl would remember for hours what it read in between.
+
+        Raises:
+            KubectlError: one is not, in time.
+        """
+        deadline = time.monotonic() + seconds
+        while missing := self._not_served():
+            if time.monotonic() > deadline:
+                raise KubectlError(f"not served after {seconds:.0f} s: {', '.join(missing)}")
+            time.sleep(0.2)
+
+    def _not_served(self) -> Sequence[str]:
+        crds = self.list("crd")
+        if missing := [crd["metadata"]["name"] for crd in crds if not _served(crd)]:
+            return missing
+        known = self.run("api-resources", "--cached=false", "-o", "name", check=False).split()
+        return [name for crd in crds if (name := crd["metadata"]["name"]) not in known]
+
+
+def _served(crd: Any) -> bool:
+    conditions = crd.get("status", {}).get("conditions") or []
+    return any((c["type"], c["status"]) == ("Established", "True") for c in conditions)
