@@ -12,4 +12,10 @@ lock operator --python-version 3.13 --extra operator
 # Debian's torch is outside the lock; on CUDA bases torch comes from runtime-cuda.lock.
 lock runtime --python-version 3.13 --extra runtime
 lock runtime-cuda --python-version 3.12 --extra runtime --extra cuda
+lock serving --python-version 3.13 --extra serving
+lock serving-torch --python-version 3.13 --extra serving --extra serving-torch
+lock audit --universal --python-version 3.11 --group audit
+lock kserve --universal --python-version 3.11 --group kserve
+lock evidently --universal --python-version 3.11 --group evidently
+lock docs --universal --python-version 3.11 --group docs
 lock dev --universal --python-version 3.11 --extra dev
