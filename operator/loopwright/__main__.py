@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 
 from loopwright import __version__
@@ -14,7 +13,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="loopwright", description="The Loopwright operator.")
     parser.add_argument("--version", action="version", version=f"loopwright {__version__}")
     parser.parse_args()
-    from loopwright import logs, operator
+    from loopwright import logs, replica
     from loopwright.settings import Settings, SettingsError
 
     try:
@@ -23,7 +22,7 @@ def main() -> int:
         print(f"loopwright: {error}", file=sys.stderr)
         return 2
     logs.configure(settings.log_level)
-    return asyncio.run(operator.run(settings))
+    return replica.main(settings)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Final
 
 from loopwright import metrics
 from loopwright.kube.errors import ApiError, Conflict
+from loopwright.kube.lease import LostLease
 from loopwright.kube.queue import WorkQueue
 from loopwright.kube.resources import Key
 from loopwright.reconcile.context import Context
@@ -19,13 +20,21 @@ Reconciler = Callable[[Context, Key], Awaitable[float | None]]
 
 logger = logging.getLogger(__name__)
 WHEEL_STEP: Final = 5.0
+MANY_CONFLICTS: Final = 3
 
 
 class Controller:
     """The queue, and the tasks that work on it."""
 
-    def __init__(self, ctx: Context, reconcilers: Mapping[str, Reconciler]) -> None:
+    def __init__(
+        self, ctx: Context, reconcilers: Mapping[str, Reconciler], stale: Callable[[], None]
+    ) -> None:
+        """
+        Args:
+            stale: Called when the cache seems to lag behind, and watches do not mend it.
+        """
         self.queue = WorkQueue()
+        self._stale = stale
         self._ctx = ctx
         self._reconcilers = reconcilers
         metrics.QUEUE_DEPTH.set_function(lambda: len(self.queue))
@@ -51,12 +60,16 @@ class Controller:
         try:
             again = await self._reconcilers[key.kind](self._ctx, key)
         except Conflict:
-            # Normal: someone else was faster. The newer state is on its way.
+            # Normal: someone else was faster. The newer state is on its way, unless it got lost.
             self.queue.retry(key)
+            if self.queue.failures(key) >= MANY_CONFLICTS:
+                self._stale()
         except ApiError as error:
             delay = self.queue.retry(key, error.retry_after or 0.0)
             metrics.RECONCILE_ERRORS.labels(key.kind, error.reason).inc()
             logger.warning("%s; again in %.1f s", error.message, delay, extra=where)
+        except LostLease:
+            raise  # Whoever leads now does the rest.
         except Exception:
             # One object that breaks the code must not take the others along.
             delay = self.queue.retry(key)

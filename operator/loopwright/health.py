@@ -8,16 +8,29 @@ from typing import Final
 
 from aiohttp import web
 
-# The operator's own Lease is watched and renewed every two seconds, so an event is always due:
-# silence means that the watch is dead, whatever the process looks like.
+# The operator's own Lease is watched and renewed every two seconds. When it is renewed and no event
+# tells so, the watch is dead, whatever the process looks like.
 SILENCE: Final = 180.0
+# Without an API server nothing can be said about watches, and a restart would not help.
+UNREACHABLE: Final = 30.0
 
 
 class Health:
     """What the probes ask about."""
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
+    def __init__(
+        self,
+        monotonic: Callable[[], float] = time.monotonic,
+        answered: Callable[[], float] = time.monotonic,
+        due: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """
+        Args:
+            answered: When the API server last answered a request, by the same clock.
+            due: When something last changed that a watch must tell of. Nothing does while etcd
+                takes no writes, and a restart would not help.
+        """
+        self._monotonic, self._answered, self._due = monotonic, answered, due
         self._last_event = monotonic()
         self.synced = False
 
@@ -30,17 +43,25 @@ class Health:
         """Seconds since the last watch event."""
         return self._monotonic() - self._last_event
 
+    @property
+    def reachable(self) -> bool:
+        """Whether the API server answers."""
+        return self._monotonic() - self._answered() < UNREACHABLE
+
     async def healthz(self, _: web.Request) -> web.Response:
-        """Fails when watch events stopped arriving."""
-        healthy = self.silence < SILENCE
+        """Fails when watch events stopped arriving although there is something to tell."""
+        told = self._due() - self._last_event < SILENCE / 2
+        healthy = told or self.silence < SILENCE or not self.reachable
         text = f"last watch event {self.silence:.0f} s ago"
         return web.Response(text=text, status=200 if healthy else 500)
 
     async def readyz(self, _: web.Request) -> web.Response:
         """Whether this replica watches; a stand-by is ready too, since it can take over."""
-        return web.Response(
-            text="ok" if self.synced else "starting", status=200 if self.synced else 503
-        )
+        if not self.synced:
+            return web.Response(text="starting", status=503)
+        if not self.reachable:
+            return web.Response(text="the API server does not answer", status=503)
+        return web.Response(text="ok")
 
     async def serve(self, port: int) -> web.AppRunner:
         """Starts the server."""

@@ -8,7 +8,7 @@ prove that the two agree.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Self
 
@@ -18,6 +18,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    field_validator,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
@@ -29,10 +30,13 @@ class Cel:
 
     rule: str
     message: str
+    expression: str = ""
+    """CEL that gives a better message."""
 
     def schema(self) -> dict[str, str]:
         """The entry as it stands in the CRD."""
-        return {"rule": self.rule, "message": self.message}
+        entry = {"rule": self.rule, "message": self.message}
+        return entry | ({"messageExpression": self.expression} if self.expression else {})
 
 
 def cel_name(field: str) -> str:
@@ -44,17 +48,30 @@ def _add_rules(schema: dict[str, Any], cls: type[BaseModel]) -> None:
     """Puts a model's CEL rules into its JSON schema, those on immutable fields included."""
     if not issubclass(cls, ApiModel):
         return
-    rules = [rule.schema() for rule in cls.cel]
-    rules += [
-        Cel(
-            f"has(self.{field}) == has(oldSelf.{field})"
-            f" && (!has(self.{field}) || self.{field} == oldSelf.{field})",
-            f"{name} is immutable; create a new object instead",
-        ).schema()
-        for name, field in sorted((name, cel_name(name)) for name in cls.immutable)
-    ]
+    rules = [*cls.cel, *([_immutability(cls.immutable)] if cls.immutable else [])]
     if rules:
-        schema["x-kubernetes-validations"] = rules
+        schema["x-kubernetes-validations"] = [rule.schema() for rule in rules]
+
+
+def _immutability(fields: Iterable[str]) -> Cel:
+    """Names the first field that was changed.
+
+    The whole is compared first: the rule is evaluated at each write of a status too, where one for
+    each field was a quarter of what the API server did.
+    """
+    same = {name: _same(cel_name(name)) for name in sorted(fields)}
+    changed = ", ".join(f"{test} ? '' : '{name}'" for name, test in same.items())
+    text = "is immutable; create a new object instead"
+    return Cel(
+        f"self == oldSelf || ({' && '.join(same.values())})",
+        f"a field {text}",
+        f"[{changed}].filter(name, name != '')[0] + ' {text}'",
+    )
+
+
+def _same(field: str) -> str:
+    there = f"has(self.{field})"
+    return f"({there} == has(oldSelf.{field}) && (!{there} || self.{field} == oldSelf.{field}))"
 
 
 class ApiModel(BaseModel):
@@ -84,7 +101,8 @@ class ApiModel(BaseModel):
     @classmethod
     def _without_nulls(cls, data: Any) -> Any:
         # As the API server does, which still refuses fields that it does not know.
-        if not isinstance(data, dict):
+        # Hardly any are there, and this runs for each part of each object that is read.
+        if not isinstance(data, dict) or None not in data.values():
             return data
         known = {field.alias for field in cls.model_fields.values()}
         return {k: v for k, v in data.items() if v is not None or k not in known}
@@ -98,6 +116,14 @@ class StatusModel(ApiModel):
     """A piece of a status. Unknown fields are ignored: a newer operator may have written them."""
 
     model_config = ConfigDict(extra="ignore")
+
+    @field_validator("*")
+    @classmethod
+    def _in_64_bits(cls, value: Any) -> Any:
+        # More cannot be stored, and what pods report is part of a status.
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise ValueError("must fit into 64 bits")
+        return value
 
 
 def _no_parent_segments(value: str) -> str:
@@ -113,22 +139,29 @@ def _cel(rule: str, message: str) -> dict[str, Any]:
 NO_PARENT = Cel("!self.split('/').exists(p, p == '..')", "must not contain '..' path segments")
 
 
-def uri(schemes: str, example: str) -> Any:
-    """A URI type limited to `schemes` (separated by "|"), at most 2048 characters, without `..`."""
+def uri_pattern(*schemes: str) -> str:
+    """What URIs with these schemes look like; what pvc:// names must be able to be a claim."""
+    others = "|".join(scheme for scheme in schemes if scheme != "pvc")
     # Printable ASCII only: `\s` means other characters to RE2 than to Python.
-    pattern = rf"^({schemes})://[!-.0-~]+(/[!-~]*)?$"
-    names = schemes.replace("|", "://, ")
-    hint = f"must be a URI with one of the schemes {names}://, for example {example}"
+    return rf"(({others})://[!-.0-~]+|pvc://[a-z0-9]([-a-z0-9.]{{0,251}}[a-z0-9])?)(/[!-~]*)?"
+
+
+def uri(*schemes: str, example: str) -> Any:
+    """A URI type limited to `schemes`, at most 2048 characters, without `..`."""
+    pattern = f"^{uri_pattern(*schemes)}$"
+    names = ", ".join(f"{scheme}://" for scheme in schemes)
+    hint = f"must be a URI with one of the schemes {names}, for example {example}"
     rules: list[Any] = [Cel(f"self.matches(r'{pattern}')", hint).schema(), NO_PARENT.schema()]
     return Annotated[
         str,
-        AfterValidator(_matches(pattern, hint)),
+        AfterValidator(matches(pattern, hint)),
         AfterValidator(_no_parent_segments),
         Field(min_length=1, max_length=2048, json_schema_extra={"x-kubernetes-validations": rules}),
     ]
 
 
-def _matches(pattern: str, hint: str) -> Callable[[str], str]:
+def matches(pattern: str, hint: str) -> Callable[[str], str]:
+    """A validator that says in words what to write instead."""
     compiled = re.compile(pattern)
 
     def check(value: str) -> str:
@@ -180,8 +213,21 @@ MetricName = Annotated[
     str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z_][A-Za-z0-9_.:/-]*$")
 ]
 
+# No program can be given a word or a variable that holds a NUL.
+NO_NUL = r"^[^\x00]*$"
 MAX_WORDS_BYTES = 4096
-Argument = Annotated[str, Field(max_length=MAX_WORDS_BYTES)]
+Argument = Annotated[str, Field(max_length=MAX_WORDS_BYTES, pattern=NO_NUL)]
 
-ReadUri = uri("s3|pvc|https|http", "s3://bucket/path or pvc://claim/path")
-WriteUri = uri("s3|pvc", "s3://bucket/path or pvc://claim/path")
+EXAMPLE = "s3://bucket/path or pvc://claim/path"
+ReadUri = uri("s3", "pvc", "https", "http", example=EXAMPLE)
+WriteUri = uri("s3", "pvc", example=EXAMPLE)
+ResumeUri = Annotated[
+    str,
+    Field(
+        max_length=2048,
+        pattern=rf"^(Latest|None|{uri_pattern('s3', 'pvc')})$",
+        json_schema_extra={"x-kubernetes-validations": [NO_PARENT.schema()]},
+    ),
+    AfterValidator(_no_parent_segments),
+]
+"""Where to begin: Latest, None, or a URI."""

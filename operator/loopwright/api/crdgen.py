@@ -12,45 +12,27 @@ from typing import Any, Final
 
 import yaml
 
-from loopwright.api import names, trainingjob
-from loopwright.api.base import ApiModel, Cel
+from loopwright.api import names
+from loopwright.api.base import ApiModel
+from loopwright.api.kinds import KINDS, Kind, Schema
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 CRDS: Final = ROOT / "crds"
+CHART: Final = ROOT / "charts" / "loopwright-crds" / "templates"
 REFERENCE: Final = ROOT / "docs" / "reference"
-
-Schema = dict[str, Any]
 
 # Keywords of JSON schema that a structural schema has as well, besides Kubernetes' own.
 KEPT: Final = frozenset(
     {
         "type", "format", "description", "enum", "pattern", "default", "required",
-        "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "maxProperties",
+        "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems",
+        "minProperties", "maxProperties",
     }
 )  # fmt: skip
 INT32_MAX: Final = 2**31 - 1
-
-COLUMNS: Final = (
-    ("Phase", "string", ".status.phase", 0),
-    ("Workers", "integer", ".status.workers.ready", 0),
-    ("Progress", "integer", ".status.progress.percent", 0),
-    ("Attempt", "integer", ".status.attempt", 0),
-    ("Queue", "string", ".status.queue.name", 1),
-    ("Metric", "string", ".status.metrics[0].value", 1),
-    ("GPU-s", "integer", ".status.cost.gpuSeconds", 1),
-    ("Age", "date", ".metadata.creationTimestamp", 0),
-)
-NAME_RULES: Final = (
-    Cel(
-        f"size(self.metadata.name) <= {names.MAX_JOB_NAME}",
-        f"metadata.name must have at most {names.MAX_JOB_NAME} characters, for RayJobs' sake",
-    ),
-    Cel(
-        "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-        "metadata.name must start with a letter and hold only a-z, 0-9 and '-', because Services"
-        " are named after it",
-    ),
-)
+# Helm deletes what a release no longer has; with a CRD all objects of its kind would go.
+KEEP: Final = {"helm.sh/resource-policy": "keep"}
+NOTE: Final = "# Generated from operator/loopwright/api; change it there and run `make generate`.\n"
 
 
 def structural(model: type[ApiModel]) -> Schema:
@@ -76,8 +58,10 @@ def _convert(schema: Schema, defs: dict[str, Schema]) -> Schema:
         }
     if "items" in schema:
         out["items"] = _convert(schema["items"], defs)
-    if isinstance(schema.get("additionalProperties"), dict):
-        out["additionalProperties"] = _convert(schema["additionalProperties"], defs)
+    # A structural schema has no patterns of keys: whoever reads such a map checks them.
+    values = [schema.get("additionalProperties"), *schema.get("patternProperties", {}).values()]
+    for value in (value for value in values if isinstance(value, dict)):
+        out["additionalProperties"] = _convert(value, defs)
     return _finish(out)
 
 
@@ -107,49 +91,52 @@ def _finish(out: Schema) -> Schema:
 def _without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
     return value
 
 
-def trainingjob_crd() -> Schema:
-    """The CustomResourceDefinition of TrainingJob."""
-    schema = structural(trainingjob.TrainingJob)
+def crd(kind: Kind) -> Schema:
+    """The CustomResourceDefinition of a kind."""
+    schema = structural(kind.model)
     schema["properties"]["status"].pop("default", None)
     schema["properties"] |= {
         "apiVersion": {"type": "string"},
         "kind": {"type": "string"},
         "metadata": {"type": "object"},
     }
-    schema["x-kubernetes-validations"] = [rule.schema() for rule in NAME_RULES]
-    schema["required"] = ["spec"]
+    schema["x-kubernetes-validations"] = [rule.schema() for rule in kind.rules]
     columns = [
-        {"name": name, "type": kind, "jsonPath": path}
+        {"name": name, "type": type_, "jsonPath": path}
         | ({"priority": priority} if priority else {})
-        for name, kind, path, priority in COLUMNS
+        for name, type_, path, priority in kind.columns
     ]
     version = {
         "name": names.VERSION,
         "served": True,
         "storage": True,
         "schema": {"openAPIV3Schema": schema},
-        "subresources": {"status": {}},
+        "subresources": {"status": {}, **({"scale": kind.scale.schema()} if kind.scale else {})},
         "additionalPrinterColumns": columns,
     }
+    if kind.selectable:
+        version["selectableFields"] = [{"jsonPath": path} for path in kind.selectable]
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
         "metadata": {
-            "name": f"{trainingjob.PLURAL}.{names.GROUP}",
+            "name": f"{kind.plural}.{names.GROUP}",
             "labels": {f"{names.GROUP}/crd": "true"},
         },
         "spec": {
             "group": names.GROUP,
             "scope": "Namespaced",
             "names": {
-                "kind": trainingjob.KIND,
-                "listKind": f"{trainingjob.KIND}List",
-                "plural": trainingjob.PLURAL,
-                "singular": trainingjob.KIND.lower(),
-                "shortNames": ["tj"],
+                "kind": kind.name,
+                "listKind": f"{kind.name}List",
+                "plural": kind.plural,
+                "singular": kind.name.lower(),
+                "shortNames": [kind.short],
                 "categories": ["ml"],
             },
             "versions": [version],
@@ -207,17 +194,27 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _written(manifest: Schema) -> str:
+    return NOTE + yaml.dump(manifest, Dumper=_Dumper, sort_keys=True, width=100, allow_unicode=True)
+
+
+def template(crd: Schema) -> str:
+    """The CRD as a template of its Helm chart, which keeps it when the release is removed."""
+    kept = {**crd, "metadata": {**crd["metadata"], "annotations": KEEP}}
+    # Descriptions may hold what Helm would take for an action.
+    return _written(kept).replace("{{", '{{ "{{" }}')
+
+
 def main() -> None:
     """Writes all generated files."""
-    crd = trainingjob_crd()
-    CRDS.mkdir(exist_ok=True)
-    text = yaml.dump(crd, Dumper=_Dumper, sort_keys=True, width=100, allow_unicode=True)
-    (CRDS / f"{names.GROUP}_{trainingjob.PLURAL}.yaml").write_text(
-        "# Generated from operator/loopwright/api; change it there and run `make generate`.\n"
-        + text
-    )
-    REFERENCE.mkdir(parents=True, exist_ok=True)
-    (REFERENCE / "trainingjob.md").write_text(reference(crd))
+    for folder in (CRDS, CHART, REFERENCE):
+        folder.mkdir(parents=True, exist_ok=True)
+    for kind in KINDS:
+        found = crd(kind)
+        file = f"{names.GROUP}_{kind.plural}.yaml"
+        (CRDS / file).write_text(_written(found))
+        (CHART / file).write_text(template(found))
+        (REFERENCE / f"{kind.name.lower()}.md").write_text(reference(found))
 
 
 if __name__ == "__main__":

@@ -5,44 +5,49 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue
 
-from loopwright.api.base import ApiModel, Digest
+from loopwright.api import registry
+from loopwright.api.base import Digest
+from loopwright.api.baseline import Baseline, FeatureProfile, ModelPart
 from loopwright.api.trainingjob_status import DataLineage, MetricValue
 
+__all__ = [
+    "MODEL_FILE", "SEQUENTIAL", "Architecture", "Baseline", "FeatureProfile", "ModelFile",
+    "ModelLineage", "ModelManifest", "ModelPart", "Registration", "Signature", "TensorSpec",
+]  # fmt: skip
+
 MODEL_FILE = "model.json"
+# The builder that everybody has.
+SEQUENTIAL = "sequential"
 
 
-class ModelPart(ApiModel):
-    """Common settings: a newer version may have written more fields."""
+def _inside(path: str) -> str:
+    """model.json may be anybody's, and whoever reads or copies files goes by it."""
+    if path.startswith("/") or ".." in path.split("/") or "\0" in path:
+        raise ValueError("must be a path within the model's directory")
+    return path
+
+
+class TensorSpec(registry.TensorSpec):
+    """As in a ModelVersion."""
 
     model_config = ConfigDict(extra="ignore")
 
 
-class TensorSpec(ModelPart):
-    """A named tensor of the model's signature."""
-
-    name: Annotated[str, Field(min_length=1, max_length=128)]
-    """Name."""
-    dtype: Annotated[str, Field(max_length=32)]
-    """numpy's name of the element type, for example float32."""
-    shape: Annotated[list[int], Field(max_length=16)]
-    """Sizes; -1 where any size will do, as for the batch."""
-
-
 class Signature(ModelPart):
-    """What goes in and what comes out."""
+    """As in a ModelVersion."""
 
-    inputs: list[TensorSpec]
+    inputs: Annotated[list[TensorSpec], Field(max_length=512)]
     """In the order of the model's arguments."""
-    outputs: list[TensorSpec]
+    outputs: Annotated[list[TensorSpec], Field(max_length=512)]
     """In the order of its results."""
 
 
 class ModelFile(ModelPart):
     """One file of the directory."""
 
-    path: Annotated[str, Field(max_length=1024)]
+    path: Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_inside)]
     """Relative to the directory."""
     sha256: Digest
     """Of its bytes."""
@@ -50,36 +55,15 @@ class ModelFile(ModelPart):
     """Bytes."""
 
 
-class FeatureProfile(ModelPart):
-    """The distribution of one feature in the training data, as drift monitors compare with it."""
+class Architecture(ModelPart):
+    """How the network is built whose weights a safetensors file holds."""
 
-    name: Annotated[str, Field(max_length=128)]
-    """Name of the feature."""
-    edges: list[float]
-    """Inner bin edges, increasing; n edges make n + 1 bins, the outer ones unbounded."""
-    counts: list[int]
-    """Values in each bin."""
-    count: int
-    """Values that were numbers."""
-    missing: int = 0
-    """Values that were NaN."""
-    mean: float | None = None
-    """Of the numbers."""
-    std: float | None = None
-    """Of the numbers, with n in the denominator."""
-    min: float | None = None
-    """Least."""
-    max: float | None = None
-    """Greatest."""
-
-
-class Baseline(ModelPart):
-    """The profile of the data that the model was trained on."""
-
-    features: Annotated[list[FeatureProfile], Field(max_length=2048)]
-    """One for each feature, in order."""
-    rows: int
-    """Rows profiled."""
+    builder: Annotated[
+        str, Field(max_length=256, pattern=r"^(sequential|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$")
+    ]
+    """sequential, or module:callable in the image that trains or serves it."""
+    arguments: dict[str, JsonValue] = {}
+    """By name."""
 
 
 class Registration(ModelPart):
@@ -125,6 +109,8 @@ class ModelManifest(ModelPart):
     """All files but model.json, sorted by path."""
     signature: Signature | None = None
     """Inputs and outputs, when known."""
+    architecture: Architecture | None = None
+    """The network, for safetensors."""
     frameworks: dict[str, str] = {}
     """Versions of torch, ray, onnx and so on."""
     metrics: list[MetricValue] = []

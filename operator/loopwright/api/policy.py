@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from loopwright.api.base import WHOLE, ApiModel, Cel, DnsName, Flag
-from loopwright.api.maps import StringMap
+from loopwright.api.maps import Labels
 from loopwright.api.shared import DNS_LABEL, Tolerations
 
 
@@ -16,7 +16,7 @@ class Spot(ApiModel):
 
     enabled: Flag = False
     """Whether to."""
-    node_selector: StringMap = {}
+    node_selector: Labels = {}
     """Labels of interruptible nodes."""
     tolerations: Tolerations = []
     """Taints of interruptible nodes."""
@@ -26,8 +26,8 @@ class Spot(ApiModel):
     """How long a worker may take to save its state once it is told to stop."""
 
 
-class Retry(ApiModel):
-    """How many failures are forgiven. Bugs and lost machines have budgets of their own."""
+class ClusterRetry(ApiModel):
+    """How many lost clusters are forgiven."""
 
     cel: ClassVar[tuple[Cel, ...]] = (
         Cel(
@@ -36,8 +36,6 @@ class Retry(ApiModel):
         ),
     )
 
-    max_application_failures: Annotated[int, Field(strict=True, ge=0, le=100), WHOLE] = 0
-    """Retries after the training code failed."""
     max_infrastructure_failures: Annotated[int, Field(strict=True, ge=0, le=100), WHOLE] = 3
     """Retries after a pod, a node or the cluster failed."""
     # The CEL rule reads both waits, and CEL takes no 2.0 for an integer: so no WHOLE here.
@@ -45,16 +43,23 @@ class Retry(ApiModel):
     """Wait before the first retry; doubles with each."""
     backoff_max_seconds: Annotated[int, Field(strict=True, ge=0, le=86400)] = 300
     """The longest wait."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.backoff_seconds > self.backoff_max_seconds:
+            raise ValueError("backoffSeconds must not exceed backoffMaxSeconds")
+        return self
+
+
+class Retry(ClusterRetry):
+    """How many failures are forgiven. Bugs and lost machines have budgets of their own."""
+
+    max_application_failures: Annotated[int, Field(strict=True, ge=0, le=100), WHOLE] = 0
+    """Retries after the training code failed."""
     non_retriable_exit_codes: Annotated[
         list[Annotated[int, Field(strict=True, ge=1, le=255), WHOLE]], Field(max_length=64)
     ] = []
     """Exit codes of the training code that end the job at once."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Retry:
-        if self.backoff_seconds > self.backoff_max_seconds:
-            raise ValueError("backoffSeconds must not exceed backoffMaxSeconds")
-        return self
 
 
 class RunPolicy(ApiModel):
@@ -67,11 +72,11 @@ class RunPolicy(ApiModel):
     max_pending_seconds: Annotated[int, Field(strict=True, ge=1, le=2419200), WHOLE] | None = None
     """How long an attempt may wait for its cluster."""
     suspend: Flag = False
-    """Stop and free all resources; setting it back continues from the last checkpoint."""
+    """Stop and free all resources; setting it back continues where the job was."""
     ttl_seconds_after_finished: (
         Annotated[int, Field(strict=True, ge=0, le=2**31 - 1), WHOLE] | None
     ) = None
-    """Delete the TrainingJob so long after it finished."""
+    """Delete the job itself so long after it finished."""
 
 
 class Scheduling(ApiModel):

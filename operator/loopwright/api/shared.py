@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, WithJsonSchema, model_validator
 
 from loopwright.api.base import (
+    NO_NUL,
     WHOLE,
     AbsolutePath,
     ApiModel,
@@ -20,7 +21,7 @@ from loopwright.api.base import (
     ReadUri,
     RelativePath,
 )
-from loopwright.api.maps import StringMap, distinct
+from loopwright.api.maps import Annotations, Labels, PodLabels, distinct
 from loopwright.api.quantity import Quantity
 
 Number = Annotated[
@@ -177,7 +178,7 @@ class EnvVar(ApiModel):
 
     name: EnvName
     """Name of the variable."""
-    value: Annotated[str, Field(max_length=32768)] | None = None
+    value: Annotated[str, Field(max_length=32768, pattern=NO_NUL)] | None = None
     """Literal value."""
     value_from: EnvSource | None = None
     """Source of the value."""
@@ -250,6 +251,27 @@ _VOLUME_SOURCES = (
 )
 
 
+class ProjectedSource(ApiModel):
+    """One of the sources of a projected volume. Tokens of ServiceAccounts are absent: code of a job
+    or a model has no business with the API server."""
+
+    secret: Opaque | None = None
+    """Keys of a Secret."""
+    config_map: Opaque | None = None
+    """Keys of a ConfigMap."""
+    downward_api: Annotated[Opaque | None, Field(alias="downwardAPI")] = None
+    """Fields of the pod."""
+
+
+class Projected(ApiModel):
+    """Several sources in one folder."""
+
+    sources: Annotated[list[ProjectedSource], Field(max_length=32)] = []
+    """Secrets, ConfigMaps and fields of the pod."""
+    default_mode: Annotated[int, Field(strict=True, ge=0, le=0o777), WHOLE] | None = None
+    """Mode of the files."""
+
+
 class Volume(ApiModel):
     """A pod's volume. Sources that restricted Pod Security forbids (hostPath, say) are absent."""
 
@@ -258,6 +280,10 @@ class Volume(ApiModel):
             "[" + ", ".join(f"has(self.{name})" for name in _VOLUME_SOURCES) + "]"
             ".filter(x, x).size() == 1",
             "set exactly one of " + ", ".join(_VOLUME_SOURCES),
+        ),
+        Cel(
+            "!self.name.startsWith('loopwright-')",
+            "names that start with loopwright- belong to the operator; choose another",
         ),
     )
 
@@ -271,12 +297,9 @@ class Volume(ApiModel):
     """A claim."""
     empty_dir: Opaque | None = None
     """Scratch space."""
-    projected: Opaque | None = None
+    projected: Projected | None = None
     """Several sources in one folder."""
-    downward_api: Annotated[
-        Opaque | None,
-        Field(alias="downwardAPI"),
-    ] = None
+    downward_api: Annotated[Opaque | None, Field(alias="downwardAPI")] = None
     """Fields of the pod."""
     csi: Opaque | None = None
     """An inline CSI volume."""
@@ -284,9 +307,11 @@ class Volume(ApiModel):
     """A claim made for the pod."""
 
     @model_validator(mode="after")
-    def _exactly_one(self) -> Volume:
+    def _rules(self) -> Volume:
         if len(self.wire()) != 2:
             raise ValueError("set exactly one of " + ", ".join(_VOLUME_SOURCES))
+        if self.name.startswith("loopwright-"):
+            raise ValueError("names that start with loopwright- belong to the operator")
         return self
 
 
@@ -306,7 +331,7 @@ class VolumeMount(ApiModel):
 class PodOverrides(ApiModel):
     """Additions to the pods that the operator makes."""
 
-    node_selector: StringMap = {}
+    node_selector: Labels = {}
     """Labels that a node must have."""
     tolerations: Tolerations = []
     """Taints that the pods tolerate."""
@@ -324,9 +349,9 @@ class PodOverrides(ApiModel):
         distinct("mount_path"),
     ] = []
     """Where they are mounted in the Ray container."""
-    labels: StringMap = {}
+    labels: PodLabels = {}
     """Further labels of the pods. Those of the operator win."""
-    annotations: StringMap = {}
+    annotations: Annotations = {}
     """Further annotations of the pods."""
 
 

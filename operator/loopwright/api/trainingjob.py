@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -13,6 +14,7 @@ from pydantic import (
 )
 
 from loopwright.api.base import (
+    NO_NUL,
     WHOLE,
     AbsolutePath,
     ApiModel,
@@ -20,12 +22,14 @@ from loopwright.api.base import (
     Cel,
     Digest,
     EnvName,
-    MetricName,
     ReadUri,
     RelativePath,
+    ResumeUri,
     WriteUri,
 )
-from loopwright.api.maps import WITHOUT_NULLS, Text, bounded_keys, distinct, key_rule
+from loopwright.api.budget import Budget
+from loopwright.api.maps import WITHOUT_NULLS, Keys, Text, distinct
+from loopwright.api.modelref import Register
 from loopwright.api.policy import Retry, RunPolicy, Scheduling, Spot
 from loopwright.api.shared import (
     DNS_LABEL,
@@ -34,7 +38,6 @@ from loopwright.api.shared import (
     EnvFrom,
     EnvVars,
     MetricSource,
-    Number,
     Objective,
     PodOverrides,
     Resources,
@@ -42,6 +45,7 @@ from loopwright.api.shared import (
     by_key,
 )
 from loopwright.api.trainingjob_status import TrainingJobStatus
+from loopwright.api.validation import Validation
 
 KIND = "TrainingJob"
 PLURAL = "trainingjobs"
@@ -68,7 +72,7 @@ class Script(ApiModel):
         ),
     )
 
-    inline: Annotated[str, Field(min_length=1, max_length=65536)] | None = None
+    inline: Annotated[str, Field(min_length=1, max_length=65536, pattern=NO_NUL)] | None = None
     """The script itself."""
     config_map_ref: ConfigMapRef | None = None
     """A ConfigMap whose keys are the files."""
@@ -114,13 +118,17 @@ class Input(ApiModel):
     a claim is mounted there, read-only."""
     env: EnvName | None = None
     """A variable that gets the folder's path."""
+    validation: Validation | None = None
+    """Checks of the files that end with .csv, .jsonl, .ndjson or .parquet, .gz after it or not;
+    made before training begins."""
 
 
 class Output(ApiModel):
     """Where the model directory and logs go."""
 
     uri: WriteUri
-    """s3://bucket/path or pvc://claim/path. The model is written to <uri>/model."""
+    """s3://bucket/path or pvc://claim/path. The model is written to <uri>/model; one that is to be
+    registered to <uri>/models/<version>, so that no later job overwrites it."""
     secret_ref: SecretRef | None = None
     """Credentials for `uri`; by default those of the pod."""
 
@@ -139,9 +147,7 @@ class Checkpoint(ApiModel):
     every intervalHintSeconds and at the end, and restored before a retry."""
     interval_hint_seconds: Annotated[int, Field(strict=True, ge=1, le=86400), WHOLE] = 300
     """How often a checkpoint should be made; loopwright.train.should_checkpoint() follows it."""
-    resume_from: Annotated[
-        str, Field(max_length=2048, pattern=r"^(Latest|None|(s3|pvc)://[!-.0-~]+(/[!-~]*)?)$")
-    ] = "Latest"
+    resume_from: ResumeUri = "Latest"
     """Where a job with no checkpoints of its own begins. Latest: at the newest complete checkpoint
     under `uri` since a job last succeeded there. None: from nothing. Or at the checkpoint with this
     URI. Once the job has made a checkpoint, it always continues from its newest."""
@@ -154,42 +160,6 @@ class Metrics(ApiModel):
     """How metrics reach the status."""
     objective: Objective | None = None
     """The metric to show first, and to judge the model by."""
-
-
-class MetricRequirement(ApiModel):
-    """A bound that a metric must keep."""
-
-    cel: ClassVar[tuple[Cel, ...]] = (
-        Cel("has(self.min) || has(self.max)", "set min, max or both"),
-    )
-
-    metric: MetricName
-    """Name of the metric."""
-    min: Number | None = None
-    """Least value, as text."""
-    max: Number | None = None
-    """Greatest value, as text."""
-
-    @model_validator(mode="after")
-    def _bounded(self) -> MetricRequirement:
-        if self.min is None and self.max is None:
-            raise ValueError("set min, max or both")
-        return self
-
-
-class Register(ApiModel):
-    """Describe the trained model in its model.json as a candidate of a named model."""
-
-    model: Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]
-    """Name of the model."""
-    require_metrics: Annotated[
-        list[MetricRequirement],
-        Field(max_length=16, json_schema_extra=by_key("metric")),
-        distinct("metric"),
-    ] = []
-    """What the final metrics must reach; model.json records whether they did."""
-    card: Annotated[str, Field(max_length=16384)] | None = None
-    """Text about the model, in Markdown."""
 
 
 def _procs(value: Any) -> Any:
@@ -216,39 +186,35 @@ ProcsPerWorker = Annotated[
 ]
 
 
+HYPERPARAMETER = Keys(64, NO_NUL, "keys must have 1 to 64 characters, none of them NUL")
 Hyperparameters = Annotated[
     dict[str, Text],
-    Field(max_length=100, json_schema_extra=key_rule(64)),
-    bounded_keys(64),
+    Field(max_length=100, json_schema_extra=HYPERPARAMETER.rule()),
+    AfterValidator(HYPERPARAMETER.check),
     WITHOUT_NULLS,
 ]
 
 
-class TrainingJobSpec(ApiModel):
-    """What to train, on what, with which guarantees. Immutable but for suspend, the TTL, and the
-    pods' details (head, pod), which a running attempt keeps and the next one takes up."""
+_WAYS = "set exactly one of script, function and command"
+_ARGS = "args go with script or command; a function gets hyperparameters"
+
+
+class Training(ApiModel):
+    """What is run on which pods, be it once or in each trial of a sweep."""
 
     cel: ClassVar[tuple[Cel, ...]] = (
         Cel(
             "[has(self.__function__), has(self.command), has(self.script)]"
             ".filter(x, x).size() == 1",
-            "set exactly one of script, function and command",
+            _WAYS,
         ),
-        Cel(
-            "!has(self.__function__) || !has(self.args)",
-            "args go with script or command; a function gets hyperparameters",
-        ),
-        Cel(
-            "!has(self.spot) || !self.spot.enabled || has(self.checkpoint)",
-            "spot needs checkpoint, or an interruption would lose all work; add checkpoint: {}",
-        ),
+        Cel("!has(self.__function__) || !has(self.args)", _ARGS),
     )
     immutable: ClassVar[frozenset[str]] = frozenset(
         {
             "image", "rayVersion", "function", "command", "args", "script", "hyperparameters",
             "hyperparameterStyle", "env", "envFrom", "numWorkers", "resourcesPerWorker",
-            "procsPerWorker",  "inputs", "output", "checkpoint", "spot", "retry",
-            "scheduling", "metrics", "register", 
+            "procsPerWorker", "inputs", "output", "checkpoint",
         }
     )  # fmt: skip
 
@@ -282,8 +248,6 @@ class TrainingJobSpec(ApiModel):
     """Resources of each worker pod."""
     procs_per_worker: ProcsPerWorker = "auto"
     """Processes in each worker pod; auto is one for each GPU, or one."""
-    head: Head = Head()
-    """The coordinating pod."""
     inputs: Annotated[
         list[Input], Field(max_length=20, json_schema_extra=by_key("name")), distinct("name")
     ] = []
@@ -292,10 +256,42 @@ class TrainingJobSpec(ApiModel):
     """Where results go; required unless the operator has a default output."""
     checkpoint: Checkpoint | None = None
     """Checkpoints; with none, those that the code makes go to <output.uri>/checkpoints."""
+    pod: PodOverrides = PodOverrides()
+    """Additions to all pods of the job."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if sum(way is not None for way in (self.function, self.command, self.script)) != 1:
+            raise ValueError(_WAYS)
+        if self.function is not None and self.args is not None:
+            raise ValueError(_ARGS)
+        return self
+
+
+class TrainingJobSpec(Training):
+    """What to train, on what, with which guarantees. Immutable but for budget, suspend, the
+    TTL, and the pods' details (head, pod), which a running attempt keeps and the next one takes
+    up."""
+
+    cel: ClassVar[tuple[Cel, ...]] = (
+        *Training.cel,
+        Cel(
+            "!has(self.spot) || !self.spot.enabled || has(self.checkpoint)",
+            "spot needs checkpoint, or an interruption would lose all work; add checkpoint: {}",
+        ),
+    )
+    immutable: ClassVar[frozenset[str]] = Training.immutable | {
+        "spot", "retry", "scheduling", "metrics", "register",
+    }  # fmt: skip
+
+    head: Head = Head()
+    """The coordinating pod."""
     spot: Spot | None = None
     """Interruptible nodes."""
     retry: Retry = Retry()
     """Failure budgets."""
+    budget: Budget | None = None
+    """What it may cost; by default all it takes."""
     run_policy: RunPolicy = RunPolicy()
     """Limits, suspension and clean-up."""
     scheduling: Scheduling | None = None
@@ -303,19 +299,18 @@ class TrainingJobSpec(ApiModel):
     metrics: Metrics = Metrics()
     """Metrics and the objective."""
     register_: Annotated[Register | None, Field(alias="register")] = None
-    """What model.json says about registration."""
-    pod: PodOverrides = PodOverrides()
-    """Additions to all pods of the job."""
+    """Make the trained model a version of a Model."""
 
     @model_validator(mode="after")
-    def _rules(self) -> TrainingJobSpec:
-        if sum(way is not None for way in (self.function, self.command, self.script)) != 1:
-            raise ValueError("set exactly one of script, function and command")
-        if self.function is not None and self.args is not None:
-            raise ValueError("args go with script or command; a function gets hyperparameters")
+    def _rules(self) -> Self:
         if self.spot is not None and self.spot.enabled and self.checkpoint is None:
             raise ValueError("spot needs checkpoint, or an interruption would lose all work")
         return self
+
+    @property
+    def budgets(self) -> Retry:
+        """Failures of attempts that are forgiven."""
+        return self.retry
 
 
 class TrainingJob(ApiModel):

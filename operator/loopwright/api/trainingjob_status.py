@@ -1,4 +1,4 @@
-"""The status of a TrainingJob."""
+"""The status of a TrainingJob, and what it shares with those of other kinds that run on Ray."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pydantic import Field
 from loopwright.api.base import MetricName, StatusModel
 from loopwright.api.conditions import Condition
 from loopwright.api.shared import by_key
+from loopwright.api.validation import MAX_RESULTS, ValidationResult
 
 
 class Phase(StrEnum):
@@ -33,6 +34,7 @@ class Cause(StrEnum):
     INFRASTRUCTURE = "Infrastructure"
     DEADLINE = "Deadline"
     SUSPENDED = "Suspended"
+    BUDGET = "Budget"
 
 
 class Attempt(StatusModel):
@@ -60,6 +62,8 @@ class Attempt(StatusModel):
     """When it ended."""
     resumed_from: Annotated[str, Field(max_length=2048)] | None = None
     """The checkpoint it continued from."""
+    spot: bool | None = None
+    """True when its workers were asked for on interruptible nodes."""
 
 
 class Failures(StatusModel):
@@ -123,6 +127,8 @@ class Artifacts(StatusModel):
     """The model directory."""
     digest: Annotated[str, Field(max_length=71)] | None = None
     """sha256 of its model.json, which holds those of all files."""
+    format: Annotated[str, Field(max_length=32)] | None = None
+    """onnx, safetensors, or the code's own word."""
     size: int | None = None
     """Bytes in all."""
     logs_uri: Annotated[str, Field(max_length=2048)] | None = None
@@ -162,6 +168,10 @@ class Cost(StatusModel):
     """CPU cores asked for, times seconds with a running cluster."""
     billable_seconds: int = 0
     """Seconds with a running cluster."""
+    estimate: Annotated[str, Field(max_length=32)] | None = None
+    """What that costs by the operator's price table, at the prices of the time, as text."""
+    currency: Annotated[str, Field(max_length=8)] | None = None
+    """Of the estimate."""
 
 
 class DataLineage(StatusModel):
@@ -193,10 +203,16 @@ class Queue(StatusModel):
     """LocalQueue."""
     admitted: bool = False
     """Whether it was let in."""
+    workload: Annotated[str, Field(max_length=253)] | None = None
+    """Kueue's Workload of the newest attempt, while it waits."""
+    message: Annotated[str, Field(max_length=1024)] | None = None
+    """Why it waits, in Kueue's words."""
+    admitted_time: datetime | None = None
+    """When the newest attempt was let in."""
 
 
-class TrainingJobStatus(StatusModel):
-    """What the operator knows about the job."""
+class JobStatus(StatusModel):
+    """What the operator knows about a job of any kind that runs on Ray."""
 
     observed_generation: int = 0
     """The generation of the spec that the operator last acted on."""
@@ -205,8 +221,9 @@ class TrainingJobStatus(StatusModel):
     conditions: Annotated[
         list[Condition], Field(max_length=32, json_schema_extra=by_key("type"))
     ] = []
-    """Ready, Reconciling and Stalled as kstatus knows them, and ClusterReady, Running, Succeeded,
-    Failed, Suspended, Admitted."""
+    """Ready, Reconciling and Stalled as kstatus knows them, and, from when they first hold,
+    ClusterReady, Running, Succeeded, Failed, Suspended, Admitted, ModelRegistered, BudgetExceeded.
+    """
     last_error: LastError | None = None
     """The newest failure."""
     start_time: datetime | None = None
@@ -223,14 +240,6 @@ class TrainingJobStatus(StatusModel):
     """Failures so far."""
     retry_time: datetime | None = None
     """When the next attempt begins."""
-    progress: Progress | None = None
-    """How far training is."""
-    metrics: Annotated[list[MetricValue], Field(max_length=64)] = []
-    """Metrics, the objective first."""
-    checkpoint: CheckpointStatus | None = None
-    """The newest checkpoint."""
-    artifacts: Artifacts | None = None
-    """Results."""
     workers: Workers = Workers()
     """Worker pods."""
     queue: Queue | None = None
@@ -241,3 +250,25 @@ class TrainingJobStatus(StatusModel):
     """Provenance."""
     dashboard_url: Annotated[str, Field(max_length=2048)] | None = None
     """Ray's dashboard, inside the cluster."""
+
+
+class TrainedStatus(JobStatus):
+    """The status of a job that leaves a model."""
+
+    metrics: Annotated[list[MetricValue], Field(max_length=64)] = []
+    """Metrics, the objective first."""
+    artifacts: Artifacts | None = None
+    """Results."""
+    model_version: Annotated[str, Field(max_length=253)] | None = None
+    """The ModelVersion that the model is registered as."""
+
+
+class TrainingJobStatus(TrainedStatus):
+    """What the operator knows about the job."""
+
+    validations: Annotated[list[ValidationResult], Field(max_length=MAX_RESULTS)] = []
+    """What the checks of inputs found."""
+    progress: Progress | None = None
+    """How far training is."""
+    checkpoint: CheckpointStatus | None = None
+    """The newest checkpoint."""

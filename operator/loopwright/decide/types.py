@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from datetime import datetime
+from typing import Generic, Literal, TypeVar
 
-from loopwright.api.report import Report
-from loopwright.api.trainingjob_status import Cause, TrainingJobStatus
+from loopwright.api.report import JobReport
+from loopwright.api.trainingjob_status import Cause, JobStatus
+from loopwright.decide.prices import Prices
+
+S = TypeVar("S", bound=JobStatus)
 
 
 @dataclass(frozen=True)
@@ -25,12 +29,35 @@ class RayJobView:
     cluster: str = ""
     dashboard: str = ""
     ready_workers: int = 0
+    ended: datetime | None = None
+    """When KubeRay saw it end; the operator may look much later."""
     deleting: bool = False
 
     @property
     def terminal(self) -> bool:
         """Whether KubeRay has finished with it; its cluster is gone or going."""
         return self.deployment in {"Complete", "Failed", "ValidationFailed"}
+
+    @property
+    def suspended(self) -> bool:
+        """Whether KubeRay has ended its cluster, or makes none, because of `spec.suspend`."""
+        return self.deployment in {"Suspending", "Suspended"}
+
+    @property
+    def held(self) -> bool:
+        """Whether Kueue has not let it go, or has taken it back."""
+        return not self.deployment or self.suspended
+
+
+@dataclass(frozen=True)
+class WorkloadView:
+    """What Kueue says of an attempt's place in its queue."""
+
+    name: str
+    reason: str = "Waiting"
+    """In PascalCase: Pending, Inadmissible, Preempted, …"""
+    message: str = ""
+    """Empty until Kueue has looked at it."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +75,22 @@ class Observed:
     """What is there."""
 
     job: str
-    """Name of the TrainingJob."""
+    """Name of the job."""
     generation: int
     rayjobs: dict[int, RayJobView] = field(default_factory=dict)
     """By attempt."""
-    report: Report | None = None
+    report: JobReport | None = None
     blocked: Blocked | None = None
     report_problem: str | None = None
     """Why the mailbox's content is no report."""
+    uid: str = ""
+    """Of the job."""
+    prices: Prices | None = None
+    """The operator's price table."""
+    registered: bool = False
+    """Whether the ModelVersion that the status names has been made."""
+    workload: WorkloadView | None = None
+    """Of the newest attempt, while it waits in its queue."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +110,17 @@ class DeleteRayJob:
 
 @dataclass(frozen=True)
 class DeleteJob:
-    """Delete the TrainingJob itself."""
+    """Delete the job itself."""
 
 
-Action = StartAttempt | DeleteRayJob | DeleteJob
+@dataclass(frozen=True)
+class RegisterModel:
+    """Make the ModelVersion that the status names; harmless when repeated."""
+
+    name: str
+
+
+Action = StartAttempt | DeleteRayJob | DeleteJob | RegisterModel
 
 
 @dataclass(frozen=True)
@@ -91,10 +133,10 @@ class Happening:
 
 
 @dataclass(frozen=True)
-class Decision:
+class Decision(Generic[S]):
     """What the status must say, and what to do once it does."""
 
-    status: TrainingJobStatus
+    status: S
     actions: tuple[Action, ...] = ()
     requeue: float | None = None
     """Seconds after which to look again without an event."""
@@ -111,3 +153,5 @@ class Outcome:
     exit_code: int | None = None
     permanent: bool = False
     """Whether retrying is pointless."""
+    counted: bool = False
+    """Whether it is in the status's failures already."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
 from loopwright.api import names, quantity
+from loopwright.api.jobspec import queue_of
 from loopwright.api.shared import Resources
-from loopwright.desired.context import AttemptContext, JobContext, Manifest
+from loopwright.desired.context import AttemptContext, JobContext, Manifest, cpus
 from loopwright.desired.pods import template
 
+# The driver's configuration says what is run; no word of this comes from a user.
 ENTRYPOINT: Final = "python -m loopwright.runtime"
 QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
 GROUP: Final = "workers"
 
-# Training passes little through Ray's object store; Ray's default is a third of the memory.
+# Little goes through Ray's object store; Ray's default is a third of the memory.
 MIN_STORE_BYTES: Final = 100_000_000
 STORE_SHARE: Final = 0.1
 
@@ -29,15 +30,16 @@ def rayjob(job: JobContext, attempt: AttemptContext) -> Manifest:
         "entrypointNumCpus": 0,
         "backoffLimit": 0,
         "shutdownAfterJobFinishes": True,
-        "activeDeadlineSeconds": max(1, attempt.remaining_seconds),
+        "activeDeadlineSeconds": max(1, attempt.remaining_seconds) + job.grace,
         "rayClusterSpec": _cluster(job, attempt),
     }
     if job.spec.run_policy.max_pending_seconds is not None:
         spec["preRunningDeadlineSeconds"] = job.spec.run_policy.max_pending_seconds
-    meta = job.metadata(names.rayjob_name(job.name, attempt.number), attempt.number)
-    if job.spec.scheduling is not None and job.spec.scheduling.queue is not None:
+    name = names.rayjob_name(job.kind, job.name, attempt.number)
+    meta = job.metadata(name, attempt.number)
+    if (queue := queue_of(job.spec)) is not None:
         # Kueue lets it go. On the cluster or its pods the label would queue them once more.
-        meta["labels"][QUEUE_LABEL] = job.spec.scheduling.queue
+        meta["labels"][QUEUE_LABEL] = queue
         spec["suspend"] = True
     return {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": meta, "spec": spec}
 
@@ -51,7 +53,7 @@ def _cluster(job: JobContext, attempt: AttemptContext) -> Manifest:
         "authOptions": {"mode": "token"},
         "headGroupSpec": {
             # The monitor resizes clusters, this one has its size; starting it takes half a second.
-            "rayStartParams": {**_start(head, trains=not workers), "no-monitor": "true"},
+            "rayStartParams": {**_start(head, works=not workers), "no-monitor": "true"},
             "template": template(job, attempt, head, head=True),
         },
     }
@@ -62,23 +64,21 @@ def _cluster(job: JobContext, attempt: AttemptContext) -> Manifest:
                 "replicas": workers,
                 "minReplicas": workers,
                 "maxReplicas": workers,
-                "rayStartParams": _start(resources, trains=True),
+                "rayStartParams": _start(resources, works=True),
                 "template": template(job, attempt, resources, head=False),
             }
         ]
     return cluster
 
 
-def _start(resources: Resources, *, trains: bool) -> dict[str, str]:
+def _start(resources: Resources, *, works: bool) -> dict[str, str]:
     memory = int(quantity.parse(resources.memory))
     store = max(MIN_STORE_BYTES, int(memory * STORE_SHARE))
-    cpus = max(1, math.ceil(quantity.parse(resources.cpu)))
     params = {
         # A coordinating head offers none, so that no worker process lands on it.
-        "num-cpus": str(cpus if trains else 0),
+        "num-cpus": str(cpus(resources.cpu) if works else 0),
         "object-store-memory": str(store),
-        "dashboard-host": "0.0.0.0",  # noqa: S104 (KubeRay submits through it; see the policy)
     }
-    if resources.gpu and trains:
+    if resources.gpu and works:
         params["num-gpus"] = str(resources.gpu)
     return params

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
+
+TOO_LARGE: Final = "request is too large"
 
 
 class ApiError(Exception):
@@ -41,6 +43,12 @@ class Conflict(ApiError):
     reason = "Conflict"
 
 
+class NameTaken(ApiError):
+    """Somebody else has an object of the name that a child needs."""
+
+    reason = "NameTaken"
+
+
 class Forbidden(ApiError):
     """RBAC, a quota or an admission policy said no."""
 
@@ -59,11 +67,17 @@ class Unavailable(ApiError):
     reason = "ApiUnavailable"
 
 
+class OldListing(Unavailable):
+    """A listing that is older than what was seen before."""
+
+
 _BY_STATUS: dict[int, type[ApiError]] = {
     400: Invalid,
     401: Unavailable,  # An expired token is read anew for the next request.
     403: Forbidden,
+    405: Forbidden,  # Of a kind whose CRD is being deleted nothing can be made any more.
     409: Conflict,
+    413: Invalid,
     422: Invalid,
     429: Unavailable,
 }
@@ -78,6 +92,8 @@ def from_response(status: int, body: bytes, retry_after: str | None) -> ApiError
         # For an object that is missing the server names it; for a kind it does not.
         named = (answer.get("details") or {}).get("name")
         return NotFound(message) if named else KindMissing(message)
+    if TOO_LARGE in message:
+        return Invalid(message)  # etcd's limit, with status 500: asking again would not help.
     return _BY_STATUS.get(status, Unavailable if status >= 500 else ApiError)(message, wait)
 
 

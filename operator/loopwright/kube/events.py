@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import logging
+import time
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,20 +16,63 @@ from loopwright.kube.errors import ApiError, Conflict
 from loopwright.kube.resources import EVENT
 
 MAX_MESSAGE: Final = 1024
+# More wait only when the API server refuses everything; then Events matter least.
+MAX_WAITING: Final = 10_000
+# How long an Event waits for other work, and how often it looks.
+PATIENCE: Final = 10.0
+LOOK: Final = 0.1
 logger = logging.getLogger(__name__)
 
 
-async def emit(
-    client: Client, obj: dict[str, Any], kind: str, reason: str, message: str, now: datetime
-) -> None:
-    """Records a transition of an object; failing to do so fails nothing else.
+class Recorder:
+    """Writes Events one after the other, so that they hold up nothing that matters more.
 
-    The name follows from what is said, so that saying it again after a crash changes nothing.
+    Args:
+        busy: Whether there is other work. Events wait for it, for a while.
     """
+
+    def __init__(self, client: Client, busy: Callable[[], bool]) -> None:
+        self._client, self._busy = client, busy
+        self._waiting: asyncio.Queue[tuple[float, dict[str, Any]]] = asyncio.Queue(MAX_WAITING)
+
+    def record(
+        self, obj: dict[str, Any], kind: str, reason: str, message: str, now: datetime
+    ) -> None:
+        """Asks for an Event about a transition of an object; returns at once."""
+        with contextlib.suppress(asyncio.QueueFull):
+            event = _event(obj, kind, reason, message, now)
+            self._waiting.put_nowait((time.monotonic() + PATIENCE, event))
+
+    async def run(self) -> None:
+        """Writes until cancelled."""
+        while True:
+            latest, event = await self._waiting.get()
+            try:
+                while self._busy() and time.monotonic() < latest:  # noqa: ASYNC110 (not one event)
+                    await asyncio.sleep(LOOK)
+                await self._client.create(EVENT, event)
+            except Conflict:
+                pass  # Said before.
+            except ApiError as error:
+                logger.warning("could not record an event: %s", error.message)
+            finally:
+                self._waiting.task_done()
+
+    async def drain(self, seconds: float) -> None:
+        """Waits until all are written, but no longer than so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._waiting.join()
+
+
+def _event(
+    obj: dict[str, Any], kind: str, reason: str, message: str, now: datetime
+) -> dict[str, Any]:
+    """An Event whose name follows from what it says, so that saying it again changes nothing."""
     meta = obj["metadata"]
     seed = f"{meta['uid']}/{reason}/{message}".encode()
     stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-    event = {
+    return {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {
@@ -49,9 +96,3 @@ async def emit(
         "source": {"component": "loopwright"},
         "reportingComponent": "loopwright.io/operator",
     }
-    try:
-        await client.create(EVENT, event)
-    except Conflict:
-        return
-    except ApiError as error:
-        logger.warning("could not record an event: %s", error.message)

@@ -40,14 +40,36 @@ class Lease:
         namespace: str,
         identity: str,
         monotonic: Callable[[], float] = time.monotonic,
+        rewound: Callable[[], None] = lambda: None,
     ) -> None:
+        """
+        Args:
+            rewound: Called when the Lease is older than it was before: etcd was restored from a
+                backup. Nothing else is read so often, and is sure to have been written since.
+        """
         self._client, self._namespace, self._identity = client, namespace, identity
-        self._monotonic = monotonic
+        self._monotonic, self._rewound = monotonic, rewound
+        self._version = 0
         self._seen: tuple[Any, float] | None = None
         self._renewed = 0.0
+        self.changed = monotonic()
+        """When this replica last asked for the Lease and found it renewed, by itself or another."""
+
+    def check(self) -> None:
+        """Does nothing while this replica may act.
+
+        A process that was stopped for a while wakes in the middle of what it did, so every write
+        asks once more.
+
+        Raises:
+            LostLease: another replica may have taken over meanwhile.
+        """
+        if self._monotonic() - self._renewed >= RENEW_DEADLINE:
+            raise LostLease("the Lease was not renewed in time")
 
     async def acquire(self) -> None:
         """Waits until this replica holds the Lease."""
+        self._renewed = 0.0
         while not await self._try():  # noqa: ASYNC110 (what is awaited is another machine)
             await asyncio.sleep(RETRY)
         logger.info("this replica leads: %s", self._identity)
@@ -89,7 +111,7 @@ class Lease:
             return False
         if held:
             # From before the request: the server may have stored it at any time since.
-            self._renewed = asked
+            self._renewed = self.changed = asked
         elif self._renewed:
             raise LostLease("another replica holds the Lease")
         return held
@@ -108,17 +130,22 @@ class Lease:
             body = {"apiVersion": LEASE.api_version, "kind": "Lease", "metadata": meta}
             await self._client.create(LEASE, {**body, "spec": {**spec, "acquireTime": now}})
             return True
+        if int(lease["metadata"]["resourceVersion"]) < self._version:
+            self._rewound()
+        self._version = int(lease["metadata"]["resourceVersion"])
         former = lease.get("spec") or {}
         if former.get("holderIdentity") not in (self._identity, "", None):
             if not self._expired(former):
                 return False
             spec["acquireTime"] = now
-        await self._client.replace(LEASE, {**lease, "spec": {**former, **spec}})
+        stored = await self._client.replace(LEASE, {**lease, "spec": {**former, **spec}})
+        self._version = int(stored["metadata"]["resourceVersion"])
         return True
 
     def _expired(self, spec: dict[str, Any]) -> bool:
         mark = (spec.get("holderIdentity"), spec.get("renewTime"))
         if self._seen is None or self._seen[0] != mark:
-            self._seen = (mark, self._monotonic())
+            self.changed = self._monotonic()
+            self._seen = (mark, self.changed)
             return False
         return self._monotonic() - self._seen[1] > DURATION

@@ -71,6 +71,10 @@ class WorkQueue:
             self._enqueue(key)
             self._changed.set()
 
+    def failures(self, key: Key) -> int:
+        """How often it failed since it last succeeded."""
+        return self._failures.get(key, 0)
+
     def succeeded(self, key: Key) -> None:
         """Forgets a key's failures."""
         self._failures.pop(key, None)

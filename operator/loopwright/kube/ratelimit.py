@@ -13,6 +13,7 @@ class TokenBucket:
     def __init__(self, qps: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._qps, self._burst, self._clock = qps, burst, clock
         self._tokens, self._at = float(burst), clock()
+        self._closed_until = self._at
 
     def reserve(self) -> float:
         """Takes a token, and returns how many seconds to wait before using it."""
@@ -21,7 +22,11 @@ class TokenBucket:
         self._at = now
         # Going below zero queues the callers: each waits its turn behind those before it.
         self._tokens -= 1
-        return max(0.0, -self._tokens / self._qps)
+        return max(0.0, -self._tokens / self._qps, self._closed_until - now)
+
+    def pause(self, seconds: float) -> None:
+        """Lets nothing pass for a while, because the server asked for it."""
+        self._closed_until = max(self._closed_until, self._clock() + seconds)
 
     async def take(self) -> None:
         """Waits until a request may be sent."""

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
+from urllib.parse import quote
 
-from loopwright.api import names, trainingjob
+from loopwright.api import (
+    batchtransform,
+    hyperparametersweep,
+    modelendpoint,
+    names,
+    registry,
+    trainingjob,
+)
 
 
 class Key(NamedTuple):
@@ -34,11 +42,24 @@ class Resource:
         """Path of the resource, an object, or a subresource."""
         root = f"/apis/{self.group}" if self.group else "/api"
         scope = f"/namespaces/{namespace}" if namespace else ""
-        parts = [part for part in (name, sub) if part]
+        parts = [part for part in (quote(name, safe=""), sub) if part]
         return "/".join([f"{root}/{self.version}{scope}/{self.plural}", *parts])
 
 
 TRAININGJOB: Final = Resource(names.GROUP, names.VERSION, trainingjob.PLURAL, trainingjob.KIND)
+HYPERPARAMETERSWEEP: Final = Resource(
+    names.GROUP, names.VERSION, hyperparametersweep.PLURAL, hyperparametersweep.KIND
+)
+MODEL: Final = Resource(names.GROUP, names.VERSION, registry.MODEL_PLURAL, registry.MODEL_KIND)
+MODELVERSION: Final = Resource(
+    names.GROUP, names.VERSION, registry.VERSION_PLURAL, registry.VERSION_KIND
+)
+MODELENDPOINT: Final = Resource(
+    names.GROUP, names.VERSION, modelendpoint.PLURAL, modelendpoint.KIND
+)
+BATCHTRANSFORM: Final = Resource(
+    names.GROUP, names.VERSION, batchtransform.PLURAL, batchtransform.KIND
+)
 RAYJOB: Final = Resource("ray.io", "v1", "rayjobs", "RayJob")
 RAYCLUSTER: Final = Resource("ray.io", "v1", "rayclusters", "RayCluster")
 CONFIGMAP: Final = Resource("", "v1", "configmaps", "ConfigMap")
@@ -52,11 +73,42 @@ EVENT: Final = Resource("", "v1", "events", "Event")
 LEASE: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 PRIORITYCLASS: Final = Resource("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass")
 LOCALQUEUE: Final = Resource("kueue.x-k8s.io", "v1beta1", "localqueues", "LocalQueue")
+WORKLOAD: Final = Resource("kueue.x-k8s.io", "v1beta1", "workloads", "Workload")
+
+DEPLOYMENT: Final = Resource("apps", "v1", "deployments", "Deployment")
+REVISION: Final = Resource("apps", "v1", "controllerrevisions", "ControllerRevision")
+POD: Final = Resource("", "v1", "pods", "Pod")
+SERVICE: Final = Resource("", "v1", "services", "Service")
+BUDGET: Final = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
+HPA: Final = Resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
+SCALEDOBJECT: Final = Resource("keda.sh", "v1alpha1", "scaledobjects", "ScaledObject")
+PROMETHEUSRULE: Final = Resource("monitoring.coreos.com", "v1", "prometheusrules", "PrometheusRule")
+INFERENCESERVICE: Final = Resource(
+    "serving.kserve.io", "v1beta1", "inferenceservices", "InferenceService"
+)
+_GATEWAY_API: Final = ("gateway.networking.k8s.io", "v1")
+HTTPROUTE: Final = Resource(*_GATEWAY_API, "httproutes", "HTTPRoute")
+GATEWAY: Final = Resource(*_GATEWAY_API, "gateways", "Gateway")
+GATEWAYCLASS: Final = Resource(*_GATEWAY_API, "gatewayclasses", "GatewayClass")
+
+# What an attempt relies on; watched, so that what somebody deletes or edits is restored.
+SUPPORT: Final = (CONFIGMAP, NETWORKPOLICY, SERVICEACCOUNT, ROLE, ROLEBINDING)
+# What an endpoint consists of.
+SERVING: Final = (
+    INFERENCESERVICE, DEPLOYMENT, REVISION, SERVICE, HTTPROUTE, HPA, SCALEDOBJECT, BUDGET,
+    PROMETHEUSRULE,
+)  # fmt: skip
+CHILDREN: Final = (RAYJOB, RAYCLUSTER, *SUPPORT, *SERVING)
+
+# What runs as RayJobs.
+JOBS: Final = {
+    resource.kind: resource for resource in (TRAININGJOB, HYPERPARAMETERSWEEP, BATCHTRANSFORM)
+}
 
 WRITTEN: Final = {
     (resource.api_version, resource.kind): resource
     for resource in (
-        TRAININGJOB, RAYJOB, CONFIGMAP, SERVICEACCOUNT, ROLE, ROLEBINDING, NETWORKPOLICY,
+        RAYJOB, CONFIGMAP, SERVICEACCOUNT, ROLE, ROLEBINDING, NETWORKPOLICY, *SERVING,
     )
 }  # fmt: skip
 

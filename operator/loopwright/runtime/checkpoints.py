@@ -60,10 +60,12 @@ def complete(folder: Folder) -> list[Checkpoint]:
 def _json(folder: Folder, name: str) -> dict[str, Any] | None:
     """A manifest; None where there is none, or a full disk cut it off."""
     try:
-        content: dict[str, Any] = json.loads(folder.read(name) or b"")
-    except ValueError:
+        content = json.loads(folder.read(name) or b"")
+    except (ValueError, RecursionError):
         return None
-    return content
+    # A bucket may hold anything under this name.
+    known = isinstance(content, dict) and isinstance(content.get("time"), str)
+    return content if known else None
 
 
 def _now() -> str:
@@ -106,8 +108,11 @@ def restore(uri: str, secret: str | None, target: Path) -> Path:
     manifest = _json(folder, f"{name}/{MANIFEST}")
     if manifest is None:
         raise RunError("CheckpointMissing", f"{uri} is not a complete checkpoint")
-    for file, digest in manifest["files"].items():
-        if ".." in PurePosixPath(file).parts or file.startswith("/"):
+    files = manifest.get("files")
+    if not isinstance(files, dict):
+        raise RunError("CheckpointDamaged", f"{uri}: its manifest lists no files")
+    for file, digest in files.items():
+        if ".." in PurePosixPath(file).parts or file.startswith("/") or "\0" in file:
             raise RunError("CheckpointDamaged", f"{uri}: {file!r} leads out of it")
         try:
             folder.download(f"{name}/{file}", target / file)

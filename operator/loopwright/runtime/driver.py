@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import traceback
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,17 +14,19 @@ from ray.util.placement_group import placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from loopwright.api import names
+from loopwright.api.report import Report, RunState
 from loopwright.api.report import RunError as RunErrorReport
-from loopwright.api.report import RunState
 from loopwright.api.runconfig import RunConfig
+from loopwright.api.trainingjob import KIND
 from loopwright.api.trainingjob_status import Artifacts, Cause
 from loopwright.runtime import channel, checkpoints
 from loopwright.runtime.console import say
 from loopwright.runtime.environment import checkpoint_secret, logs_folder, output_folder
-from loopwright.runtime.errors import RunError
+from loopwright.runtime.errors import RunError, unexpected
 from loopwright.runtime.mailbox import Mailbox
+from loopwright.runtime.modeldir import Published
 from loopwright.runtime.processes import Ended
-from loopwright.runtime.state import RunProgress
+from loopwright.runtime.state import RunProgress, fewer
 from loopwright.runtime.storage import Folder
 from loopwright.runtime.worker import Worker
 
@@ -41,7 +42,7 @@ MAX_MESSAGE: Final = 1024
 class Driver:
     """One run of a job."""
 
-    def __init__(self, config: RunConfig, mailbox: Mailbox) -> None:
+    def __init__(self, config: RunConfig, mailbox: Mailbox[Report]) -> None:
         self._config, self._mailbox = config, mailbox
         self._progress = RunProgress(int(os.environ.get(names.ENV_ATTEMPT, "1")))
         self._stop = threading.Event()
@@ -63,10 +64,7 @@ class Driver:
         except RunError as error:
             return self._failed(error)
         except Exception as error:
-            # Without a report the operator could only say that the driver failed.
-            traceback.print_exc()
-            text = f"{type(error).__name__}: {error}"
-            return self._failed(RunError("RuntimeFailed", text, Cause.INFRASTRUCTURE))
+            return self._failed(unexpected(error))
         if self._stop.is_set():
             self._mailbox.put_last(self._progress.report(RunState.STOPPED))
             return 128 + signal.SIGTERM
@@ -77,7 +75,7 @@ class Driver:
 
     def _train(self) -> None:
         config = self._config
-        self._mailbox.put(self._progress.report(RunState.STARTING))
+        self._mailbox.put_first(self._progress.report(RunState.STARTING))
         output_folder(config).check_writable()
         env = self._resume()
         ray.init(log_to_driver=True, logging_level="WARNING")
@@ -173,8 +171,9 @@ class Driver:
         answer = ray.get(self._workers[0].publish.remote(metrics, lineage))
         if answer is not None:
             logs = {"logs_uri": logs_folder(self._config).uri}
-            model = Artifacts.model_validate_json(answer)
-            self._progress.artifacts = model.model_copy(update=logs)
+            published = Published.model_validate_json(answer)
+            self._progress.artifacts = published.artifacts.model_copy(update=logs)
+            self._progress.model = published.model
         checkpoints.succeeded(self._checkpoints())
 
     def _failed(self, error: RunError) -> int:
@@ -187,6 +186,7 @@ class Driver:
             reason=error.reason,
             message=error.message[-MAX_MESSAGE:] or error.reason,
             exit_code=error.exit_code,
+            permanent=error.permanent,
         )
         self._mailbox.put_last(self._progress.report(RunState.FAILED, error=report))
         return 1
@@ -203,5 +203,6 @@ def exited(ended: Ended) -> RunError:
 
 def run() -> int:
     """The whole run, from the configuration that the operator mounted."""
-    text = Path(os.environ[names.ENV_CONFIG]).read_text()
-    return Driver(RunConfig.model_validate_json(text), Mailbox()).main()
+    text = Path(names.CONFIG_DIR, names.CONFIG_KEY).read_text()
+    config = RunConfig.model_validate_json(text)
+    return Driver(config, Mailbox(KIND, config, fewer)).main()

@@ -16,9 +16,10 @@ from loopwright.api.runconfig import RunConfig
 from loopwright.runtime.prestop import WORK
 from loopwright.runtime.storage import Folder
 
-MODEL_DIR: Final = WORK / "model"
+MODEL: Final = "model"
 # As on SageMaker, with hyperparameters.json in it.
-CONFIG_DIR: Final = WORK / "config"
+CONFIG: Final = "config"
+OUTPUT: Final = "output"
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,10 @@ class Place:
         return self.node * self.local_size + self.local_rank
 
 
-def environment(config: RunConfig, place: Place, inputs: Mapping[str, Path]) -> dict[str, str]:
-    """Variables of one process."""
+def environment(
+    config: RunConfig, place: Place, inputs: Mapping[str, Path], work: Path = WORK
+) -> dict[str, str]:
+    """Variables of one process, whose folders are in `work`."""
     spec = config.spec
     hyperparameters = dict(spec.hyperparameters)
     hosts = [f"algo-{index + 1}" for index in range(place.nodes)]
@@ -48,8 +51,8 @@ def environment(config: RunConfig, place: Place, inputs: Mapping[str, Path]) -> 
         "WORLD_SIZE": place.nodes * place.local_size, "LOCAL_WORLD_SIZE": place.local_size,
         "NODE_RANK": place.node, "MASTER_ADDR": place.master, "MASTER_PORT": place.port,
         "TORCHELASTIC_RUN_ID": config.uid,
-        "SM_MODEL_DIR": MODEL_DIR, "SM_OUTPUT_DATA_DIR": WORK / "output",
-        "SM_INPUT_CONFIG_DIR": CONFIG_DIR,
+        "SM_MODEL_DIR": work / MODEL, "SM_OUTPUT_DATA_DIR": work / OUTPUT,
+        "SM_INPUT_CONFIG_DIR": work / CONFIG,
         "SM_CHANNELS": json.dumps(sorted(inputs)), "SM_HPS": json.dumps(hyperparameters),
         "SM_NUM_GPUS": spec.resources_per_worker.gpu, "SM_HOSTS": json.dumps(hosts),
         "SM_CURRENT_HOST": hosts[place.node],

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import gzip
 import http.client
+import json
+import re
 import shutil
 import tarfile
 import urllib.request
@@ -19,21 +21,31 @@ from loopwright.api import names
 from loopwright.api.shared import DataSource
 from loopwright.api.trainingjob import Input, Script
 from loopwright.api.trainingjob_status import Cause
-from loopwright.runtime.errors import RunError
+from loopwright.api.validation import ValidationResult
+from loopwright.runtime.console import say
+from loopwright.runtime.errors import RunError, wrong
 from loopwright.runtime.prestop import WORK
 from loopwright.runtime.storage import Folder, digest, refusals
 
 
-def fetch_all(inputs: list[Input], tell: Callable[[dict[str, Any]], None]) -> dict[str, Path]:
-    """The folder of each input; downloads those that are not mounted, once a pod.
+def fetch_all(
+    inputs: list[Input],
+    tell: Callable[[dict[str, Any]], object],
+    reports: Folder | None = None,
+) -> dict[str, Path]:
+    """The folder of each input; downloads those that are not mounted, and checks them, once a pod.
 
     Args:
-        tell: Called with each input's digest, for the lineage.
+        tell: Called with each input's digest, for the lineage, and with what its checks found.
+        reports: Where quality reports go.
+
+    Raises:
+        RunError: an input is not there, or not as it should be.
     """
     folders = {}
     for one in inputs:
         path = _place(one)
-        found, size = digest(path)
+        found, size = _digest(one.name, path)
         expected = one.source.digest
         if expected is not None and found != expected:
             text = f"input '{one.name}' has digest {found}, not {expected}; has the data changed?"
@@ -41,8 +53,37 @@ def fetch_all(inputs: list[Input], tell: Callable[[dict[str, Any]], None]) -> di
         ref = one.source.config_map_ref
         uri = one.source.uri or (f"configmap://{ref.name}" if ref else "")
         tell({"type": "input", "name": one.name, "uri": uri, "digest": found, "size": size})
+        if one.validation is not None:
+            _check(one, path, tell, reports)
         folders[one.name] = path if path.is_dir() else path.parent
     return folders
+
+
+def _digest(name: str, path: Path) -> tuple[str, int]:
+    """Digest and size of an input; once a pod, which may have many trials to come."""
+    with _once(f"digest-{name}") as done:
+        if not done.exists():
+            done.write_text(json.dumps(digest(path)))
+        found, size = json.loads(done.read_text())
+        return found, size
+
+
+def _check(
+    one: Input, path: Path, tell: Callable[[dict[str, Any]], object], reports: Folder | None
+) -> None:
+    # It brings pandas along, which most jobs have no use for.
+    from loopwright.runtime import checking
+
+    with _once(f"validation-{one.name}") as done:
+        if not done.exists():
+            done.write_text(checking.check(one, path, reports).model_dump_json(by_alias=True))
+        result = ValidationResult.model_validate_json(done.read_text())
+    tell({"type": "validation", **result.wire()})
+    if not result.passed:
+        say(f"loopwright: input '{one.name}': {result.message}")
+        if one.validation is not None and one.validation.on_failure == "Fail":
+            where = f"; see {result.report_uri}" if result.report_uri else ""
+            raise wrong("DataInvalid", f"input '{one.name}': {result.message}{where}")
 
 
 def _place(one: Input) -> Path:
@@ -69,6 +110,8 @@ def _download(source: DataSource, target: Path) -> Path:
     uri = str(source.uri)
     # What follows in a presigned link is no part of the name.
     name = uri.partition("?")[0].rstrip("/").rpartition("/")[2]
+    if name in ("", ".", ".."):
+        raise wrong("InputInvalid", f"{uri} names no file")
     target.mkdir(parents=True, exist_ok=True)
     if uri.startswith("http"):
         _http(uri, target / name)
@@ -81,6 +124,9 @@ def _download(source: DataSource, target: Path) -> Path:
     if not files:
         raise RunError("InputMissing", f"there is nothing at {uri}")
     for file in files:
+        # Keys of a bucket are any text.
+        if ".." in file.split("/"):
+            raise wrong("InputInvalid", f"{folder.child(file)} leads out of its folder")
         folder.download(file, target / file)
     return target
 
@@ -93,15 +139,17 @@ def _http(uri: str, target: Path) -> None:
                     shutil.copyfileobj(answer, file)
                 except http.client.HTTPException as error:
                     raise OSError(f"the answer was cut off: {error!r}") from error
-            expected = answer.headers.get("Content-Length")
-    # The standard library is content with less.
-    if expected is not None and target.stat().st_size != int(expected):
+            expected = answer.headers.get("Content-Length", "")
+    # The standard library is content with less, and with what is no number.
+    if re.fullmatch(r"[0-9]{1,18}", expected) and target.stat().st_size != int(expected):
         text = f"{uri}: got {target.stat().st_size} of {expected} bytes"
         raise RunError("StorageFailed", text, Cause.INFRASTRUCTURE)
 
 
 DAMAGED: Final = (
     tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, RuntimeError, zlib.error,
+    # Of names that no file can have, or that are folders too.
+    ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError,
 )  # fmt: skip
 
 
@@ -121,7 +169,7 @@ def script_path(script: Script) -> Path:
         RunError: there is no such file; the message lists those that there are.
     """
     if script.inline is not None:
-        return Path(names.CONFIG_DIR) / names.INLINE_SCRIPT_KEY
+        return Path(names.SCRIPT_DIR) / names.INLINE_SCRIPT_KEY
     folder = Path(names.CODE_DIR)
     if script.archive_uri is not None:
         folder = WORK / "code"

@@ -16,7 +16,9 @@ WORK: Final = Path("/tmp/loopwright")  # noqa: S108 (a volume of this pod alone)
 # Exists from the moment the pod was told to stop.
 STOPPING: Final = WORK / "stopping"
 # The training processes; exists until they ended and what they left is stored.
-PROCESSES: Final = WORK / "processes"
+PROCESSES: Final = "processes"
+# Each trial that is at work in this pod has a folder like WORK.
+TRIALS: Final = "trials"
 ENV_GRACE: Final = "LOOPWRIGHT_GRACE_SECONDS"
 # What Ray itself needs at the end of the grace period.
 RESERVE: Final = 5.0
@@ -27,14 +29,26 @@ def main() -> None:
     WORK.mkdir(parents=True, exist_ok=True)
     STOPPING.touch()
     deadline = time.monotonic() + float(os.environ.get(ENV_GRACE, "30")) - RESERVE
-    if PROCESSES.exists():
-        for pid in PROCESSES.read_text().split():
+    for file in _running():
+        for pid in _pids(file):
             try:
-                os.kill(int(pid), signal.SIGTERM)
+                os.kill(pid, signal.SIGTERM)
             except ProcessLookupError:
                 continue
-    while PROCESSES.exists() and time.monotonic() < deadline:
+    while _running() and time.monotonic() < deadline:
         time.sleep(0.1)
+
+
+def _running() -> list[Path]:
+    files = [WORK / PROCESSES, *WORK.glob(f"{TRIALS}/*/{PROCESSES}")]
+    return [file for file in files if file.exists()]
+
+
+def _pids(file: Path) -> list[int]:
+    try:
+        return [int(pid) for pid in file.read_text().split()]
+    except FileNotFoundError:
+        return []  # They have just ended.
 
 
 if __name__ == "__main__":

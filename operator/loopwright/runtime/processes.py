@@ -20,6 +20,8 @@ from typing import Any, Final
 from loopwright.runtime.console import say
 
 TAIL_LINES: Final = 20
+# Between two looks at processes whose output goes on without them.
+POLL: Final = 0.05
 # Of each process; the folder is on a pod's disk.
 MAX_LOG_BYTES: Final = 256 << 20
 
@@ -45,12 +47,21 @@ class Group:
         environments: Sequence[Mapping[str, str]],
         patterns: Sequence[str],
         logs: Sequence[Path] = (),
+        folder: Path | None = None,
+        label: str = "",
     ) -> None:
-        """Starts one process for each environment, which writes into its own of the logs."""
+        """Starts one process for each environment, which writes into its own of the logs.
+
+        Args:
+            folder: Where they run. With one, whatever they leave running is killed with them.
+            label: Comes before each line of their output.
+        """
+        self._folder, self._label = folder, label
         self._logs = [log.open("w", errors="replace") for log in logs]
         self._patterns = [re.compile(pattern) for pattern in patterns]
         self._tails = [collections.deque[str](maxlen=TAIL_LINES) for _ in environments]
         self._processes = [self._start(words, env) for env in environments]
+        self._changed = threading.Event()
         self._threads = [
             threading.Thread(target=self._read, args=(index,), daemon=True)
             for index in range(len(environments))
@@ -61,7 +72,7 @@ class Group:
         """Of the processes."""
         return [process.pid for process in self._processes]
 
-    def wait(self, tell: Callable[[dict[str, Any]], None]) -> Ended:
+    def wait(self, tell: Callable[[dict[str, Any]], object]) -> Ended:
         """Waits for all processes; `tell` gets the metrics found in rank 0's output."""
         self._tell = tell
         for thread in self._threads:
@@ -71,11 +82,13 @@ class Group:
             failed = next(
                 (i for i, p in enumerate(self._processes) if p.poll() not in (None, 0)), None
             )
-            time.sleep(0.05)
+            self._changed.wait(POLL)
+            self._changed.clear()
         if failed is None:
             failed = next((i for i, p in enumerate(self._processes) if p.returncode), None)
         if failed is not None:
             self.stop(5)
+        self._kill_left()
         for thread in self._threads:
             thread.join(5)
         for log in self._logs:
@@ -97,12 +110,18 @@ class Group:
                 process.kill()
                 process.wait()
 
-    @staticmethod
-    def _start(words: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[str]:
+    def _kill_left(self) -> None:
+        """Kills what the processes have started and left behind."""
+        for process in self._processes if self._folder is not None else ():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+    def _start(self, words: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[str]:
         try:
             return subprocess.Popen(  # noqa: S603 (words, never a shell)
                 words, env={**os.environ, **env}, stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT, text=True, errors="replace", bufsize=1,
+                cwd=self._folder, start_new_session=self._folder is not None,
             )  # fmt: skip
         except OSError as error:
             text = f"import sys; sys.exit({f'{words[0]}: {error.strerror}'!r})"
@@ -119,10 +138,14 @@ class Group:
         for line in stream:
             line = line.rstrip("\n")
             self._tails[index].append(line)
-            say(f"[{index}] {line}" if len(self._processes) > 1 else line)
+            rank = f"[{index}] " if len(self._processes) > 1 else ""
+            say(f"{self._label}{rank}{line}")
             self._keep(index, line)
             if index == 0 and self._patterns and (found := metrics(line, self._patterns)):
                 self._measured(found)
+        # Nothing more can come, so it is about to end.
+        self._processes[index].wait()
+        self._changed.set()
 
     def _measured(self, found: dict[str, Any]) -> None:
         try:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from loopwright.api.base import MetricName
-from loopwright.api.report import Report, RunState
+from loopwright.api.report import MAX_CURVES, MAX_POINTS, Curve, ModelReport, Report, RunState
 from loopwright.api.trainingjob_status import (
     Artifacts,
     CheckpointStatus,
@@ -19,6 +19,7 @@ from loopwright.api.trainingjob_status import (
     MetricValue,
     Progress,
 )
+from loopwright.api.validation import MAX_RESULTS, ValidationResult
 from loopwright.runtime.console import say
 
 MAX_METRICS = 64
@@ -46,18 +47,53 @@ class _Stored(BaseModel):
     step: Count
 
 
+class _Trace:
+    """A metric over steps, in few enough points: beyond that every other one is left out."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._points: list[tuple[int, float]] = []
+        self._newest: tuple[int, float] | None = None
+        self._every, self._seen = 1, 0
+
+    def add(self, step: int | None, value: float) -> None:
+        """A measurement; without a step it counts as one."""
+        if not math.isfinite(value):
+            return
+        self._newest = (self._seen if step is None else step, value)
+        if self._seen % self._every == 0:
+            self._points.append(self._newest)
+            # One place is for the newest.
+            if len(self._points) >= MAX_POINTS:
+                self._points, self._every = self._points[::2], self._every * 2
+        self._seen += 1
+
+    def curve(self) -> Curve:
+        """What there is, up to the newest."""
+        last = [self._newest] if self._newest and self._newest != self._points[-1] else []
+        points = [*self._points, *last]
+        return Curve(
+            name=self.name,
+            steps=[step for step, _ in points],
+            values=[float(format(value, ".5g")) for _, value in points],
+        )
+
+
 class RunProgress:
     """Takes in messages of the training code, and gives out reports."""
 
     def __init__(self, attempt: int) -> None:
         self._attempt, self._run_id = attempt, uuid.uuid4().hex[:16]
         self._metrics: dict[str, MetricValue] = {}
+        self._traces: dict[str, _Trace] = {}
         self._progress: Progress | None = None
         self._first: tuple[int, float] | None = None
         self.checkpoint: CheckpointStatus | None = None
         self.resumed_from: str | None = None
         self.inputs: list[DataLineage] = []
+        self._validations: dict[str, ValidationResult] = {}
         self.artifacts: Artifacts | None = None
+        self.model: ModelReport | None = None
 
     @property
     def metrics(self) -> list[MetricValue]:
@@ -74,6 +110,9 @@ class RunProgress:
                 self._checkpoint(_Stored.model_validate(message))
             elif kind == "input":
                 self._input(DataLineage.model_validate(message))
+            elif kind == "validation":
+                found = ValidationResult.model_validate(message)
+                self._validations[found.name] = found
         except (KeyError, TypeError, ValueError) as error:
             say(f"loopwright: a message was ignored: {error}")
 
@@ -81,8 +120,10 @@ class RunProgress:
         """The report of now."""
         return Report(
             attempt=self._attempt, run_id=self._run_id, state=state, time=_now(),
-            progress=self._progress, metrics=self.metrics, checkpoint=self.checkpoint,
-            resumed_from=self.resumed_from, inputs=self.inputs, artifacts=self.artifacts, **more,
+            progress=self._progress, metrics=self.metrics,
+            curves=[one.curve() for one in self._traces.values()], checkpoint=self.checkpoint,
+            resumed_from=self.resumed_from, inputs=self.inputs, artifacts=self.artifacts,
+            validations=list(self._validations.values())[:MAX_RESULTS], model=self.model, **more,
         )  # fmt: skip
 
     def _checkpoint(self, stored: _Stored) -> None:
@@ -99,6 +140,8 @@ class RunProgress:
         for name, value in new.metrics.items():
             if name in self._metrics or len(self._metrics) < MAX_METRICS:
                 self._metrics[name] = _merged(self._metrics.get(name), name, value, new.step)
+            if name in self._traces or len(self._traces) < MAX_CURVES:
+                self._traces.setdefault(name, _Trace(name)).add(new.step, value)
         if new.step is None and self._progress is not None:
             # Metrics alone say nothing about how far training is.
             self._progress = self._progress.model_copy(update={"updated_at": _now()})
@@ -137,3 +180,24 @@ def _merged(old: MetricValue | None, name: str, value: float, step: int | None) 
 
 def _now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
+
+
+def fewer(report: Report) -> Report | None:
+    """A smaller report, when the mailbox is full; None when nothing can be left out any more.
+
+    Curves go, which are for the eye, then the signature, which model.json has too, then metrics,
+    then inputs and their checks.
+    """
+    if report.curves:
+        return report.model_copy(update={"curves": report.curves[: len(report.curves) // 2]})
+    if report.model is not None:
+        return report.model_copy(update={"model": None})
+    if report.metrics:
+        return report.model_copy(update={"metrics": report.metrics[: len(report.metrics) // 2]})
+    if report.inputs:
+        return report.model_copy(update={"inputs": report.inputs[: len(report.inputs) // 2]})
+    if report.validations:
+        # Those that failed are told by the error too.
+        half = report.validations[: len(report.validations) // 2]
+        return report.model_copy(update={"validations": half})
+    return None

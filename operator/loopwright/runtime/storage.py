@@ -16,7 +16,7 @@ from loopwright.api import names
 from loopwright.api.trainingjob_status import Cause
 from loopwright.runtime.errors import RunError
 
-SECRETS = Path(names.CONFIG_DIR) / "secrets"
+SECRETS = Path(names.SECRETS_DIR)
 CHUNK = 1 << 20
 # What S3 servers and HTTP servers call it.
 DENIED = re.compile(
@@ -37,12 +37,14 @@ def credentials(secret: str | None) -> dict[str, str]:
 class Folder:
     """A folder at a URI: s3://bucket/path or pvc://claim/path.
 
+    Bytes stay as they are; what ends with .gz would else be compressed, or decompressed.
+
     Args:
         secret: Name of the mounted Secret with credentials.
     """
 
     def __init__(self, uri: str, secret: str | None = None) -> None:
-        self.uri = uri.rstrip("/")
+        self.uri, self.secret = uri.rstrip("/"), secret
         scheme, _, rest = self.uri.partition("://")
         if scheme == "pvc":
             claim, _, path = rest.partition("/")
@@ -54,6 +56,15 @@ class Folder:
         else:
             raise RunError("SchemeUnknown", f"{uri}: only s3:// and pvc:// can be written")
 
+    @classmethod
+    def local(cls, path: Path) -> Folder:
+        """A folder of this machine."""
+        folder = cls.__new__(cls)
+        folder.uri = folder._root = str(path)
+        folder.secret = None
+        folder._fs = fs.LocalFileSystem()
+        return folder
+
     def child(self, name: str) -> str:
         """URI of something in the folder."""
         return f"{self.uri}/{name}"
@@ -62,15 +73,22 @@ class Folder:
         """Writes a small file."""
         with refusals(self.uri):
             self._fs.create_dir(self._path(name).rpartition("/")[0], recursive=True)
-            with self._fs.open_output_stream(self._path(name)) as stream:
+            with self._fs.open_output_stream(self._path(name), compression=None) as stream:
                 stream.write(content)
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Writes a small file whole or not at all, as object stores do anyway."""
+        if not isinstance(self._fs, fs.LocalFileSystem):
+            return self.write(name, content)
+        self.write(f"{name}.new", content)
+        self.move(f"{name}.new", name)
 
     def read(self, name: str) -> bytes | None:
         """Reads a small file, or None when it is not there."""
         with refusals(self.uri):
             if self._fs.get_file_info(self._path(name)).type != fs.FileType.File:
                 return None
-            with self._fs.open_input_stream(self._path(name)) as stream:
+            with self._fs.open_input_stream(self._path(name), compression=None) as stream:
                 return bytes(stream.read())
 
     def upload(self, source: Path, name: str) -> str:
@@ -81,7 +99,7 @@ class Folder:
         hasher = hashlib.sha256()
         with refusals(self.uri), source.open("rb") as file:
             self._fs.create_dir(self._path(name).rpartition("/")[0], recursive=True)
-            with self._fs.open_output_stream(self._path(name)) as stream:
+            with self._fs.open_output_stream(self._path(name), compression=None) as stream:
                 while chunk := file.read(CHUNK):
                     stream.write(chunk)
                     hasher.update(chunk)
@@ -95,7 +113,10 @@ class Folder:
         """
         target.parent.mkdir(parents=True, exist_ok=True)
         with refusals(self.child(name) if name else self.uri):
-            with self._fs.open_input_stream(self._path(name)) as stream, target.open("wb") as out:
+            with (
+                self._fs.open_input_stream(self._path(name), compression=None) as stream,
+                target.open("wb") as out,
+            ):
                 while chunk := stream.read(CHUNK):
                     out.write(chunk)
 
@@ -112,6 +133,53 @@ class Folder:
         prefix = len(self._root) + 1
         return sorted(info.path[prefix:] for info in infos if info.type == fs.FileType.File)
 
+    def stats(self) -> list[tuple[str, int, int]]:
+        """Path below the folder, size and time of change in ns of all files, sorted by path."""
+        with refusals(self.uri):
+            selector = fs.FileSelector(self._root, recursive=True, allow_not_found=True)
+            infos = self._fs.get_file_info(selector)
+        prefix = len(self._root) + 1
+        return sorted(
+            (info.path[prefix:], info.size, info.mtime_ns or 0)
+            for info in infos
+            if info.type == fs.FileType.File
+        )
+
+    def stat(self, name: str) -> tuple[int, int] | None:
+        """Size and time of change in ns of a file, or None when it is not there."""
+        with refusals(self.uri):
+            info = self._fs.get_file_info(self._path(name))
+        return (info.size, info.mtime_ns or 0) if info.type == fs.FileType.File else None
+
+    def open(self, name: str) -> Any:
+        """A file for reading at any place, as pyarrow's NativeFile."""
+        with refusals(self.child(name) if name else self.uri):
+            return self._fs.open_input_file(self._path(name))
+
+    def create(self, name: str) -> Any:
+        """A new file for writing, as pyarrow's NativeFile; on S3 it is there once it is closed."""
+        with refusals(self.child(name)):
+            self._fs.create_dir(self._path(name).rpartition("/")[0], recursive=True)
+            return self._fs.open_output_stream(self._path(name), compression=None)
+
+    def sync(self, name: str) -> None:
+        """Returns once a file on a claim, and its name, outlive the node; those on S3 do anyway."""
+        if not isinstance(self._fs, fs.LocalFileSystem):
+            return
+        path = Path(self._path(name))
+        with refusals(self.child(name)):
+            for one in (path, path.parent):
+                descriptor = os.open(one, os.O_RDONLY)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+
+    def move(self, name: str, target: str) -> None:
+        """Renames a file; on S3 that is a copy within the server."""
+        with refusals(self.child(name)):
+            self._fs.move(self._path(name), self._path(target))
+
     def folders(self) -> list[str]:
         """Names of direct sub-folders."""
         with refusals(self.uri):
@@ -122,7 +190,23 @@ class Folder:
     def remove(self, name: str) -> None:
         """Deletes a sub-folder."""
         with refusals(self.uri):
-            self._fs.delete_dir(self._path(name))
+            self._delete_folder(self._path(name))
+
+    def clear(self) -> None:
+        """Deletes the folder itself, if it is there."""
+        with refusals(self.uri):
+            if self._fs.get_file_info(self._root).type == fs.FileType.Directory:
+                self._delete_folder(self._root)
+
+    def _delete_folder(self, path: str) -> None:
+        if not isinstance(self._fs, fs.LocalFileSystem):
+            # The innermost first: some servers keep folders, and delete only those that are empty.
+            selector = fs.FileSelector(path, recursive=True, allow_not_found=True)
+            infos = self._fs.get_file_info(selector)
+            inner = [info.path for info in infos if info.type == fs.FileType.Directory]
+            for one in sorted(inner, key=len, reverse=True):
+                self._fs.delete_dir(one)
+        self._fs.delete_dir(path)
 
     def delete(self, name: str) -> None:
         """Deletes a file, if it is there."""

@@ -11,9 +11,12 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from loopwright.runtime import channel
-from loopwright.train.model import save_model
+
+if TYPE_CHECKING:
+    from loopwright.train.model import save_model
 
 __all__ = [
     "checkpoint", "get_checkpoint", "hyperparameters", "input_path", "local_rank", "rank",
@@ -21,6 +24,15 @@ __all__ = [
 ]  # fmt: skip
 
 _last_checkpoint = time.monotonic()
+
+
+def __getattr__(name: str) -> Any:
+    # It takes a third of a second to import, which a trial that reports only need not spend.
+    if name == "save_model":
+        from loopwright.train.model import save_model
+
+        return save_model
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def rank() -> int:

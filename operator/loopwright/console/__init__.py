@@ -1,0 +1,1 @@
+"""The console: what Loopwright does, as pages for people."""
