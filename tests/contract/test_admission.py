@@ -10,9 +10,11 @@ from kubectl import Kubectl, KubectlError
 from pydantic import ValidationError
 
 from loopwright.api.trainingjob import TrainingJobSpec
-from loopwright.desired.context import AttemptContext, JobContext
+from loopwright.desired.context import AttemptContext
+from loopwright.desired.network import Network
 from loopwright.desired.rayjob import rayjob
-from loopwright.desired.support import support
+from loopwright.desired.support import shared
+from loopwright.desired.training import TrainingJobContext
 
 FUNCTION: dict[str, Any] = {"function": "a:b"}
 
@@ -120,8 +122,12 @@ def test_good_specs_mean_the_same_to_both(api: Kubectl, case: str) -> None:
 def test_children_are_valid_kubernetes_and_kuberay(api: Kubectl, case: str) -> None:
     spec = TrainingJobSpec.model_validate(GOOD[case])
     uris = ("pvc://claim/out", "pvc://claim/out/checkpoints")
-    job = JobContext("job", "default", "uid", spec, "image", "2.60.0", *uris)
-    for child in (*support(job), rayjob(job, AttemptContext(1, 60))):
+    job = TrainingJobContext("job", "default", "uid", spec, "image", "2.60.0", *uris)
+    for child in (
+        *job.support(),
+        *shared("default", Network()),
+        rayjob(job, AttemptContext(1, 60)),
+    ):
         text = json.dumps(child)
         options = ["--dry-run=server", "--validate=strict", "-o", "name"]
         api.run("create", "-f", "-", *options, stdin=text)

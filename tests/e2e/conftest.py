@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import fcntl
 import subprocess
 import uuid
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import yaml
+from digit_rows import DigitRows, store
 from install import install
 from kubectl import HOME, ROOT, Kubectl
+from objects import BUCKET, s3_folder
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
 from space import Space
+from stored_model import StoredModel, store_model
 
 from auditlog import AuditLog
 
@@ -28,24 +36,64 @@ def cluster_tool(*args: str) -> str:
     return done.stdout
 
 
+@contextlib.contextmanager
+def one_at_a_time(what: str) -> Iterator[None]:
+    """Workers of one test run share the cluster, and take turns at this."""
+    with (HOME / f"{what}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.fixture(scope="session")
 def kubectl() -> Kubectl:
     """kubectl on the embedded cluster, which is started, with Loopwright installed."""
-    cluster_tool("up")
-    cluster_tool("images")
-    cluster_tool("status")  # Fails when one of the cluster's programs is gone.
-    client = Kubectl()
-    install(client)
+    with one_at_a_time("e2e"):
+        cluster_tool("up")
+        cluster_tool("images")
+        cluster_tool("status")  # Fails when one of the cluster's programs is gone.
+        client = Kubectl()
+        install(client)
     return client
+
+
+@pytest.fixture
+def several_pods(kubectl: Kubectl) -> Iterator[None]:
+    """For jobs of several pods: no other test has one meanwhile."""
+    with one_at_a_time("several-pods"):
+        yield
 
 
 @pytest.fixture(scope="session")
 def s3(kubectl: Kubectl) -> dict[str, str]:
     """A real S3 server in the cluster: the Secret's data that pods and tests use."""
-    cluster_tool("s3")
+    with one_at_a_time("e2e"):
+        cluster_tool("s3")
     secret = kubectl.get("secret", "s3-credentials", "s3")
     assert secret is not None
     return {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+
+
+@pytest.fixture(scope="session")
+def digit_rows(kubectl: Kubectl, s3: dict[str, str]) -> DigitRows:
+    """Rows for batches, and a model that reads them, in S3."""
+    return store(s3_folder(s3, kubectl), f"digits-{uuid.uuid4().hex[:8]}", s3)
+
+
+@pytest.fixture(scope="session")
+def digit_model(kubectl: Kubectl, s3: dict[str, str]) -> StoredModel:
+    """A small model in S3 that tells digits apart."""
+    x, y = load_digits(return_X_y=True)
+    rows = x.astype(np.float32)
+    model = LogisticRegression(C=0.01, max_iter=500).fit(rows, y)
+    folder = f"{BUCKET}/model-{uuid.uuid4().hex[:8]}"
+    return store_model(s3_folder(s3, kubectl), folder, model, rows, "pixels", s3)
+
+
+@pytest.fixture
+def digits(space: Space, digit_model: StoredModel) -> StoredModel:
+    """The model, known in the test's namespace as version v1 of digits, which is live."""
+    digit_model.introduce(space)
+    return digit_model
 
 
 @pytest.fixture

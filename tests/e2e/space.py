@@ -6,12 +6,18 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from kubectl import Kubectl
 
 ENDED = frozenset({"Succeeded", "Failed"})
+# Two tests with one such pod each fit into the two cores of a node at the same time.
+CPU = "800m"
+# Jobs of several pods never run side by side: each might have half of its pods, and wait for ever.
+SEVERAL_PODS = pytest.mark.usefixtures("several_pods")
 
 
 @dataclass
@@ -29,23 +35,27 @@ class Space:
         """Starts a small head-only TrainingJob that runs an inline script."""
         self.apply(training_job(name, script, **spec))
 
-    def job(self, name: str) -> dict[str, Any]:
-        """The TrainingJob."""
-        found = self.kubectl.get("trainingjob", name, self.name)
-        assert found is not None, f"TrainingJob {name} is gone"
+    def job(self, name: str, kind: str = "TrainingJob") -> dict[str, Any]:
+        """The TrainingJob, or a job of another kind."""
+        found = self.kubectl.get(kind, name, self.name)
+        assert found is not None, f"{kind} {name} is gone"
         return found
 
-    def status(self, name: str) -> dict[str, Any]:
+    def status(self, name: str, kind: str = "TrainingJob") -> dict[str, Any]:
         """Its status."""
-        status: dict[str, Any] = self.job(name).get("status", {})
+        status: dict[str, Any] = self.job(name, kind).get("status", {})
         return status
 
     def wait(
-        self, name: str, until: Callable[[dict[str, Any]], bool], timeout: float = 300
+        self,
+        name: str,
+        until: Callable[[dict[str, Any]], bool],
+        timeout: float = 300,
+        kind: str = "TrainingJob",
     ) -> dict[str, Any]:
         """Waits until the job's status satisfies `until`; shows the last one when it never does."""
         deadline = time.monotonic() + timeout
-        while not until(status := self.status(name)):
+        while not until(status := self.status(name, kind)):
             assert time.monotonic() < deadline, f"gave up waiting: {self.explain(name, status)}"
             time.sleep(0.5)
         return status
@@ -60,9 +70,11 @@ class Space:
         ]
         return "\n".join([name, json.dumps(status, indent=1), *seen])
 
-    def phase(self, name: str, *phases: str, timeout: float = 300) -> dict[str, Any]:
+    def phase(
+        self, name: str, *phases: str, timeout: float = 300, kind: str = "TrainingJob"
+    ) -> dict[str, Any]:
         """Waits until the job is in one of the phases, failing early when it ended in another."""
-        status = self.wait(name, lambda s: s.get("phase") in {*phases, *ENDED}, timeout)
+        status = self.wait(name, lambda s: s.get("phase") in {*phases, *ENDED}, timeout, kind)
         assert status["phase"] in phases, self.explain(name, status)
         return status
 
@@ -76,6 +88,26 @@ class Space:
         selector = f"loopwright.io/name={job},ray.io/node-type={role}"
         return list(self.kubectl.list("pods", self.name, selector))
 
+    def folder(self, claim: str = "results") -> Path | None:
+        """Where a claim's files lie on this machine, once a pod made local-path bind it."""
+        found = self.kubectl.get("pvc", claim, self.name)
+        volume = (found or {}).get("spec", {}).get("volumeName")
+        if volume is None:
+            return None
+        spec = json.loads(self.kubectl.run("get", "pv", volume, "-o", "json"))["spec"]
+        return Path((spec.get("hostPath") or spec.get("local"))["path"])
+
+    def kill_pod(self, name: str) -> None:
+        """SIGKILLs a pod: it gets no time to end."""
+        self.kubectl.run("delete", "pod", name, "-n", self.name, "--grace-period=0", "--force")
+
+    def kill_operator(self) -> None:
+        """SIGKILLs the operator: its pod is removed without grace, and a new one takes over."""
+        self.kubectl.run(
+            "-n", "loopwright-system", "delete", "pod", "-l", "app.kubernetes.io/name=loopwright",
+            "--grace-period=0", "--force", "--wait=false",
+        )  # fmt: skip
+
 
 def training_job(name: str, script: str, **spec: Any) -> dict[str, Any]:
     """A TrainingJob that trains in its head pod and keeps its results on a claim."""
@@ -86,7 +118,7 @@ def training_job(name: str, script: str, **spec: Any) -> dict[str, Any]:
         "spec": {
             "script": {"inline": script},
             "numWorkers": 0,
-            "resourcesPerWorker": {"cpu": "1", "memory": "2Gi"},
+            "resourcesPerWorker": {"cpu": CPU, "memory": "2Gi"},
             "output": {"uri": f"pvc://results/{name}"},
             **spec,
         },

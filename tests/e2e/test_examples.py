@@ -10,13 +10,18 @@ from typing import Any
 
 import pytest
 import yaml
-from kubectl import ROOT, Kubectl
+from kubectl import ROOT
+from objects import s3_folder
 from pyarrow import fs
 from space import Space
 
 pytestmark = pytest.mark.e2e
 
-EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+EXAMPLES = sorted(
+    file
+    for kind in ("batch", "sweep", "trainingjob")
+    for file in (ROOT / "examples").glob(f"{kind}-*.yaml")
+)
 
 
 def documents(example: Path) -> list[dict[str, Any]]:
@@ -25,26 +30,26 @@ def documents(example: Path) -> list[dict[str, Any]]:
 
 
 def job_of(example: Path) -> dict[str, Any]:
-    """The example's TrainingJob."""
-    [job] = [d for d in documents(example) if d["kind"] == "TrainingJob"]
-    return job
+    """The job that the example is about: its last object."""
+    return documents(example)[-1]
 
 
-def s3_folder(credentials: dict[str, str], kubectl: Kubectl) -> fs.S3FileSystem:
-    """The same storage as seen from this machine, by the Service's address."""
-    service = kubectl.get("service", "s3", "s3")
-    assert service is not None
-    return fs.S3FileSystem(
-        access_key=credentials["AWS_ACCESS_KEY_ID"],
-        secret_key=credentials["AWS_SECRET_ACCESS_KEY"],
-        endpoint_override=f"http://{service['spec']['clusterIP']}:7070",
-        region="us-east-1",
-    )
+# What others of their kind show as well, every time.
+EXTENDED = {"batch-images", "sweep-two-objectives", "trainingjob-text"}
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_example_trains(example: Path, space: Space, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize(
+    "example",
+    [
+        pytest.param(path, marks=[pytest.mark.extended] if path.stem in EXTENDED else [])
+        for path in EXAMPLES
+    ],
+    ids=[path.stem for path in EXAMPLES],
+)
+def test_example_does_its_job(example: Path, space: Space, request: pytest.FixtureRequest) -> None:
     job = job_of(example)
+    if job["spec"].get("numWorkers"):
+        request.getfixturevalue("several_pods")
     credentials = None
     if "s3://" in example.read_text():
         credentials = request.getfixturevalue("s3")
@@ -52,7 +57,7 @@ def test_example_trains(example: Path, space: Space, request: pytest.FixtureRequ
         space.apply({**secret, "stringData": credentials})
     space.apply(*documents(example))
     name = job["metadata"]["name"]
-    status = space.phase(name, "Succeeded", timeout=600)
+    status = space.phase(name, "Succeeded", timeout=600, kind=job["kind"])
     PROMISES[example.stem](status)
     if credentials is not None:
         check_stored(s3_folder(credentials, space.kubectl), status)
@@ -73,6 +78,12 @@ def accurate(least: float) -> Callable[[dict[str, Any]], None]:
     return check
 
 
+def registers_digits(status: dict[str, Any]) -> None:
+    """The model is good enough to become a version."""
+    accurate(0.95)(status)
+    assert status["modelVersion"].startswith("digits-")
+
+
 def resumed(status: dict[str, Any]) -> None:
     """The second attempt went on where the first one died."""
     first, second = status["attempts"]
@@ -86,8 +97,46 @@ def beats_the_baseline(status: dict[str, Any]) -> None:
     assert metric(status, "mae") < 0.95 * metric(status, "baseline_mae")
 
 
+def told_apart(records: int, failed: int) -> Callable[[dict[str, Any]], None]:
+    """Checks that what is good was published, and that what is bad was kept out."""
+
+    def check(status: dict[str, Any]) -> None:
+        assert status["records"]["written"] == records
+        assert status["records"]["failed"] == failed
+        assert status["outputs"]["manifestUri"].startswith("pvc://")
+
+    return check
+
+
+def finds_digits(status: dict[str, Any]) -> None:
+    """Most trials were cut short, and the best network became a version."""
+    counts = status["trials"]
+    assert counts["total"] == 30 == counts["succeeded"] + counts["earlyStopped"]
+    assert counts["earlyStopped"] > counts["succeeded"]
+    assert float(status["best"]["metrics"]["accuracy"]) > 0.97
+    assert status["modelVersion"].startswith("digits-")
+    assert status["stopReason"] == "MaxTrials"
+    assert status["reportUri"].endswith(".html")
+
+
+def finds_a_front(status: dict[str, Any]) -> None:
+    """No forest of the front is as right and as small as another."""
+    front = [
+        (float(one["metrics"]["accuracy"]), float(one["metrics"]["leaves"]))
+        for one in status["pareto"]
+    ]
+    assert status["trials"]["succeeded"] == 24
+    assert len(front) > 1
+    for right, small in front:
+        assert not any(a >= right and b <= small for a, b in front if (a, b) != (right, small))
+
+
 PROMISES: dict[str, Callable[[dict[str, Any]], None]] = {
-    "trainingjob-digits": accurate(0.95),
+    "batch-images": told_apart(200, 1),
+    "batch-parquet": told_apart(14_998, 2),
+    "sweep-digits-asha": finds_digits,
+    "sweep-two-objectives": finds_a_front,
+    "trainingjob-digits": registers_digits,
     "trainingjob-forecast": beats_the_baseline,
     "trainingjob-resume": resumed,
     "trainingjob-s3": accurate(0.95),

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import pytest
 from install import LOCAL_OPERATOR, LOCAL_RUNTIME
+from sbom import BY_FILE, PERMISSIVE
 from space import Space
 
 from eventually import eventually
 
 pytestmark = pytest.mark.e2e
-
-PERMISSIVE = re.compile(
-    r"\b(MIT|BSD|Apache|ISC|PSF|Python Software Foundation|Python-2\.0|Unlicense|Zlib|HPND|0BSD"
-    r"|BlueOak|CC0)\b",
-    re.I,
-)
-# Copyleft by file: shipped unmodified, which asks nothing of what stands beside it.
-BY_FILE = {"certifi", "orjson", "tqdm", "pathspec"}
 
 LIST = """
 import importlib.metadata, json, os, pathlib

@@ -67,7 +67,7 @@ def kuberay(api: Kubectl) -> Iterator[FakeKubeRay]:
         {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": meta, "spec": claim}
     )
     yield fake
-    for kind in ("trainingjobs", "rayjobs"):
+    for kind in ("trainingjobs", "hyperparametersweeps", "batchtransforms", "rayjobs"):
         try:
             api.run("delete", kind, "--all", "-n", name, "--wait=false")
         except KubectlError:

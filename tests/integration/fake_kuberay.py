@@ -10,6 +10,7 @@ import yaml
 from kubectl import Kubectl
 
 from eventually import eventually
+from loopwright.api import names
 
 
 @dataclass
@@ -18,6 +19,7 @@ class FakeKubeRay:
 
     api: Kubectl
     namespace: str
+    kind: str = "TrainingJob"
 
     def create(self, name: str, **spec: Any) -> None:
         """Creates a TrainingJob that calls a function, unless it is given something else to do."""
@@ -35,8 +37,8 @@ class FakeKubeRay:
         self.api.apply(text=yaml.safe_dump_all(objects), namespace=self.namespace)
 
     def status(self, name: str) -> dict[str, Any]:
-        """A TrainingJob's status."""
-        job = self.api.get("trainingjob", name, self.namespace) or {}
+        """A job's status."""
+        job = self.api.get(self.kind, name, self.namespace) or {}
         status: dict[str, Any] = job.get("status") or {}
         return status
 
@@ -85,13 +87,21 @@ class FakeKubeRay:
 
     def mail(self, name: str, text: str) -> None:
         """Somebody writes anything into the mailbox."""
-        self._patch("configmap", f"{name}-report", {"data": {"report.json": text}})
+        job = self.api.get(self.kind, name, self.namespace) or {}
+        meta = {
+            "name": names.report_name(self.kind, name),
+            "labels": names.child_labels(self.kind, name),
+            "ownerReferences": [names.owner_reference(self.kind, name, job["metadata"]["uid"])],
+        }  # fmt: skip
+        head = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta}
+        self.apply({**head, "data": {names.REPORT_KEY: text}})
 
-    def finish(self, name: str, attempt: int = 1) -> None:
+    def finish(self, name: str, attempt: int = 1, **report: Any) -> None:
         """An attempt runs and succeeds."""
-        self.says(f"{name}-a{attempt}", "Running", "RUNNING")
-        self.reports(name, attempt, "Succeeded")
-        self.says(f"{name}-a{attempt}", "Complete", "SUCCEEDED")
+        rayjob = names.rayjob_name(self.kind, name, attempt)
+        self.says(rayjob, "Running", "RUNNING")
+        self.reports(name, attempt, "Succeeded", **report)
+        self.says(rayjob, "Complete", "SUCCEEDED")
         self.phase(name, "Succeeded")
 
     def _patch(self, kind: str, name: str, patch: dict[str, Any], *options: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import uuid
@@ -55,6 +56,14 @@ class Replica:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
 
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
 @dataclass
 class Replicas:
     """Starts processes of the operator, and ends them with the test."""
@@ -66,7 +75,7 @@ class Replicas:
     def start(self, **settings: str) -> Replica:
         """A new one, once it is ready."""
         number = len(self.all)
-        ports = (28080 + 2 * number, 28081 + 2 * number)
+        ports = (free_port(), free_port())
         log = self.folder / f"operator-{number}.log"
         env = {
             **os.environ,

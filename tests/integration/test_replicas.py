@@ -49,7 +49,7 @@ def test_a_frozen_leader_steps_down_when_it_wakes(
         kuberay.rayjob("contested-a1")
     finally:
         leader.process.send_signal(signal.SIGCONT)
-    assert leader.process.wait(30) == 1  # Kubernetes starts it again, as a stand-by.
+    eventually("the former leader to step down", lambda: not leader.leads())
     assert stand_by.leads()
     kuberay.finish("contested")
     assert audit.created(mark, kuberay.namespace, "rayjobs") == ["contested-a1"]

@@ -3,5 +3,10 @@
 import sys
 from pathlib import Path
 
-# kubectl and install are programs of tools/, not a package.
-sys.path.append(str(Path(__file__).parents[2] / "tools"))
+ROOT = Path(__file__).parents[2]
+# kubectl and install are programs of tools/, not a package; nor are the tests' own helpers.
+FOLDERS = (
+    "operator", "tools", "tests", "tests/integration", "tests/unit", "tests/unit/monitor",
+    "tests/fault",
+)  # fmt: skip
+sys.path += [str(ROOT / folder) for folder in FOLDERS]

@@ -25,6 +25,20 @@ OURS = "loopwright"
 
 
 @dataclass(frozen=True)
+class Options:
+    """What was asked for on the command line."""
+
+    repeats: int
+    """Counted runs of each side."""
+    jobs: int
+    """How many at once."""
+    contenders: tuple[str, ...] = ()
+    """Those of `scale`; none means all."""
+    trials: int = 30
+    """Those of `trial_pods`."""
+
+
+@dataclass(frozen=True)
 class Contender:
     """One side of a comparison."""
 
@@ -53,8 +67,8 @@ class Result:
             for who, values in self.values.items()
         ] + [self.comparison]
 
-    def row(self, command: str) -> str:
-        """A row of the table whose head is `HEADER`."""
+    def table(self, command: str) -> str:
+        """The same in Markdown."""
         cells = [
             f"{self._median(who)} {self.unit} ({self._spread(who)})"
             if who == OURS
@@ -62,7 +76,9 @@ class Result:
             for who in self.values
         ]
         n = str(min(map(len, self.values.values())))
-        return f"| {' | '.join([self.what, *cells, self.comparison, n, f'`{command}`'])} |"
+        return (
+            f"{HEADER}\n| {' | '.join([self.what, *cells, self.comparison, n, f'`{command}`'])} |"
+        )
 
     def _median(self, who: str) -> str:
         return f"{statistics.median(self.values[who]):.{self.digits}f}"
@@ -106,7 +122,7 @@ def measure(
     """
     kubectl = Kubectl()
     values: dict[str, list[float]] = {who: [] for who in contenders}
-    with _space(kubectl, *objects) as namespace:
+    with space(kubectl, *objects) as namespace:
         for turn in range(repeats + 1):
             for who, contender in contenders.items():
                 started, text = _run(kubectl, namespace, contender.make(f"{who[0]}{turn}"))
@@ -119,7 +135,7 @@ def measure(
 
 
 @contextmanager
-def _space(kubectl: Kubectl, *objects: Manifest) -> Iterator[str]:
+def space(kubectl: Kubectl, *objects: Manifest) -> Iterator[str]:
     """A namespace that lives as long as the block."""
     namespace = f"bench-{uuid.uuid4().hex[:6]}"
     claim = {
@@ -158,7 +174,7 @@ def _wait(kubectl: Kubectl, namespace: str, name: str) -> str:
     folder = None
     while time.monotonic() < deadline:
         # Asked once only: kubectl itself would slow down what is measured.
-        folder = folder or _folder(kubectl, namespace)
+        folder = folder or folder_of(kubectl, namespace)
         if folder and (file := folder / name).exists() and (text := file.read_text()):
             return text
         time.sleep(0.2)
@@ -166,7 +182,7 @@ def _wait(kubectl: Kubectl, namespace: str, name: str) -> str:
     raise TimeoutError(f"{name} wrote nothing within {TIMEOUT} s\n{pods}")
 
 
-def _folder(kubectl: Kubectl, namespace: str) -> Path | None:
+def folder_of(kubectl: Kubectl, namespace: str) -> Path | None:
     """Where the claim's files lie on this machine, once the first pod made local-path bind it."""
     claim = kubectl.get("pvc", CLAIM, namespace)
     if claim is None or "volumeName" not in claim["spec"]:

@@ -7,6 +7,7 @@ import json
 import shutil
 import ssl
 import subprocess
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
@@ -23,7 +24,7 @@ from kubernetes.aio.config import incluster_config
 
 from loopwright.kube import client as client_module
 from loopwright.kube import errors
-from loopwright.kube.client import PAGE, Client
+from loopwright.kube.client import MOMENT, PAGE, Client
 from loopwright.kube.connection import Connection
 from loopwright.kube.errors import ApiError, Conflict, KindMissing, Unavailable
 from loopwright.kube.ratelimit import TokenBucket
@@ -214,13 +215,29 @@ async def test_only_what_was_meant_is_deleted(server: FakeApiServer, client: Cli
     assert [a.body for a in server.asked] == [plain, {**plain, "preconditions": {"uid": "old"}}]
 
 
+async def test_what_was_there_a_moment_ago_is_not_asked_for_again(
+    server: FakeApiServer, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for answer in (({}, 200), (GONE, 404), ({}, 200), (GONE, 404)):
+        server.answer(*answer)
+    assert await client.exists(SECRET, "n", "s")
+    assert await client.exists(SECRET, "n", "s")
+    assert len(server.asked) == 1
+    # What is missing is asked for each time.
+    assert not await client.exists(SECRET, "m", "s")
+    assert await client.exists(SECRET, "m", "s")
+    later = time.monotonic() + MOMENT
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert not await client.exists(SECRET, "n", "s")
+
+
 async def test_a_secret_stays_unread(server: FakeApiServer, client: Client) -> None:
     for answer in (({}, 200), (GONE, 404), ("404 page not found", 404)):
         server.answer(*answer)
     assert await client.exists(SECRET, "n", "s")
-    assert not await client.exists(SECRET, "n", "s")
+    assert not await client.exists(SECRET, "n", "t")
     with pytest.raises(KindMissing):
-        await client.exists(SECRET, "n", "s")
+        await client.exists(SECRET, "n", "u")
     assert {asked.headers["Accept"] for asked in server.asked} == {METADATA_ONLY}
 
 

@@ -8,24 +8,22 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from fake_client import JOB, START, World
 from prometheus_client import REGISTRY
 
 from loopwright import controller as module
 from loopwright.controller import Controller
 from loopwright.kube import errors, queue
 from loopwright.kube.cache import Cache
-from loopwright.kube.resources import Key, Resource
+from loopwright.kube.resources import Key
 from loopwright.reconcile.context import Context
-from loopwright.reconcile.trainingjob import reconcile
 from loopwright.settings import Settings
 
 pytestmark = pytest.mark.timeout(30)
-START = datetime(2026, 1, 1, tzinfo=UTC)
-A, B, JOB = (Key("TrainingJob", "n", name) for name in ("a", "b", "job"))
+A, B = (Key("TrainingJob", "n", name) for name in ("a", "b"))
 
 
 class Work:
@@ -33,7 +31,7 @@ class Work:
 
     def __init__(self, *results: Any, takes: float = 0.0) -> None:
         self.results, self.takes, self.most = list(results), takes, 0
-        self.alone = True
+        self.alone, self.stale = True, asyncio.Event()
         self.calls: list[tuple[Key, float]] = []
         self.busy: list[Key] = []
 
@@ -65,8 +63,8 @@ class Work:
 @asynccontextmanager
 async def running(work: Work, cache: Cache | None = None) -> AsyncIterator[Controller]:
     some = Settings(workers=3, resync_seconds=0.01)
-    ctx = Context(None, cache or Cache(), some, lambda: START)  # type: ignore[arg-type]
-    controller = Controller(ctx, {"TrainingJob": work})
+    ctx = Context(None, cache or Cache(), None, some, lambda: START)  # type: ignore[arg-type]
+    controller = Controller(ctx, {"TrainingJob": work}, work.stale.set)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(controller.run())
         yield controller
@@ -91,7 +89,16 @@ async def test_a_conflict_is_tried_again_and_nobody_hears_of_it(
         controller.queue.add(A)
         await work.called(3)
     assert failures("Conflict") == before
+    assert not work.stale.is_set()
     assert [one for one in caplog.records if one.levelno >= logging.WARNING] == []
+
+
+async def test_conflicts_that_do_not_end_come_of_an_old_cache() -> None:
+    work = Work(*[errors.Conflict("modified")] * 3)
+    async with running(work) as controller:
+        controller.queue.add(A)
+        await work.called(4)
+    assert work.stale.is_set()
 
 
 async def test_the_server_says_how_long_to_wait(caplog: pytest.LogCaptureFixture) -> None:
@@ -147,73 +154,6 @@ async def test_every_object_is_looked_at_without_an_event(monkeypatch: pytest.Mo
     assert {key for key, _ in work.calls} == {JOB}
 
 
-class World:
-    """A client that notes what it is asked for, and the job it is asked about."""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-        self.refuse: dict[str, Exception] = {}
-        self.gates: dict[str, asyncio.Event] = {}
-        self.version, self.now, self.cache = 100, START, Cache()
-        meta = {"name": "job", "namespace": "n", "uid": "u", "generation": 1}
-        job = {"apiVersion": "loopwright.io/v1alpha1", "kind": "TrainingJob", "metadata": meta}
-        spec = {"function": "a:b", "output": {"uri": "s3://b/o"}}
-        self.cache.observe("ADDED", self._stored({**job, "spec": spec}))
-
-    async def look(self) -> float | None:
-        """Reconciles once, a second later."""
-        self.calls.clear()
-        self.now += timedelta(seconds=1)
-        ctx = Context(self, self.cache, Settings(), lambda: self.now)  # type: ignore[arg-type]
-        return await reconcile(ctx, JOB)
-
-    async def exists(self, *_: Any) -> bool:
-        return True
-
-    async def apply(self, obj: dict[str, Any]) -> dict[str, Any]:
-        kind = obj["kind"]
-        self.calls.append(f"apply {kind}")
-        if gate := self.gates.get(kind):
-            await gate.wait()
-        await asyncio.sleep(0)
-        if error := self.refuse.get(kind):
-            raise error
-        self.calls.append(f"applied {kind}")
-        return self._stored(obj, uid=f"{kind}-{obj['metadata']['name']}")
-
-    async def patch_status(self, _: Resource, obj: Any, status: dict[str, Any]) -> dict[str, Any]:
-        self.calls.append("status")
-        if error := self.refuse.get("status"):
-            raise error
-        progress = status.get("progress", {})
-        if not progress.get("updatedAt", "Z").endswith("Z") or progress.get("step", 0) >= 2**63:
-            raise errors.Invalid("neither int64 nor date-time")
-        return self._stored({**obj, "status": status})
-
-    async def create(self, _: Resource, obj: dict[str, Any]) -> dict[str, Any]:
-        self.calls.append(obj["kind"])
-        return obj
-
-    def _stored(self, obj: dict[str, Any], **meta: str) -> dict[str, Any]:
-        self.version += 1
-        meta = {**obj["metadata"], **meta, "resourceVersion": str(self.version)}
-        return {**obj, "metadata": meta}
-
-    def sees(self, kind: str, name: str, **more: Any) -> None:
-        """Somebody else changes a child."""
-        known = self.cache.get(Key(kind, "n", name)) or {}
-        self.cache.observe("MODIFIED", self._stored({**known, **more}))
-
-    @property
-    def status(self) -> dict[str, Any]:
-        """What is stored."""
-        return (self.cache.get(JOB) or {})["status"]
-
-    def condition(self, name: str) -> list[str]:
-        found = next(one for one in self.status["conditions"] if one["type"] == name)
-        return [found["status"], found["reason"], found["message"]]
-
-
 async def test_the_status_is_stored_before_anything_is_made() -> None:
     world = World()
     world.refuse["status"] = errors.Conflict("modified")
@@ -232,13 +172,13 @@ async def test_a_role_is_bound_once_it_is_there_and_the_rayjob_comes_last() -> N
     world.gates["Role"] = asyncio.Event()
     look = asyncio.create_task(world.look())
     await asyncio.sleep(0.02)
-    others = ["ConfigMap", "ConfigMap", "NetworkPolicy", "Role", "ServiceAccount"]
-    asked = [call for call in world.calls if call.startswith("apply ")]
-    assert sorted(asked) == [f"apply {kind}" for kind in others]
+    others = ["ConfigMap", "NetworkPolicy", "Role", "ServiceAccount"]
+    asked = [call for call in world.calls if call.startswith("create ")]
+    assert sorted(asked) == [f"create {kind}" for kind in others]
     world.gates["Role"].set()
     await look
-    last = ["apply RoleBinding", "applied RoleBinding", "apply RayJob", "applied RayJob"]
-    assert world.calls[-5:] == ["applied Role", *last]
+    last = ["create RoleBinding", "created RoleBinding", "create RayJob", "created RayJob"]
+    assert world.calls[-5:] == ["created Role", *last]
 
 
 async def test_one_write_for_one_change() -> None:
@@ -248,7 +188,7 @@ async def test_one_write_for_one_change() -> None:
     assert world.calls == []
     world.sees("RayJob", "job-a1", status={"jobDeploymentStatus": "Running"})
     await world.look()
-    assert (world.calls.count("status"), world.status["phase"]) == (1, "Running")
+    assert (world.calls, world.status["phase"]) == (["status", "Event"], "Running")
     await world.look()
     assert world.calls == []
 
@@ -262,7 +202,7 @@ async def test_what_is_forbidden_is_a_condition_until_it_is_allowed(kind: str) -
     assert world.condition("Stalled")[0] == "False"
     world.refuse.clear()
     await world.look()
-    assert "applied RayJob" in world.calls
+    assert "created RayJob" in world.calls
     assert (world.condition("Ready")[1], world.status["attempt"]) == ("Provisioning", 1)
 
 
@@ -271,9 +211,41 @@ async def test_a_refusal_that_stays_is_written_once() -> None:
     world.refuse["RayJob"] = errors.Invalid("spec: required")
     await world.look()
     assert world.condition("Stalled")[:2] == ["True", "Invalid"]
+    # That the attempt begins, and what holds it up.
+    assert world.calls.count("Event") == 2
     before = world.status
     await world.look()
     assert (world.calls.count("status"), world.status) == (0, before)
+    assert "Event" not in world.calls
+
+
+async def test_another_refusal_is_told_too_and_a_long_one_once() -> None:
+    world = World()
+    for text in ("spec: required", "spec: wrong " * 200):
+        world.refuse["RayJob"] = errors.Invalid(text)
+        await world.look()
+        assert "Event" in world.calls
+        assert world.condition("Ready")[2] == text[:1024]
+        await world.look()
+        assert "Event" not in world.calls
+
+
+async def test_a_spec_that_even_its_status_is_refused_for_is_told_by_an_event() -> None:
+    world = World()
+    job = world.cache.get(JOB) or {}
+    world.cache.observe("MODIFIED", world.stored({**job, "spec": {"numWorkers": "many"}}))
+    world.refuse["status"] = errors.Invalid("expected int, got string")
+    assert await world.look() is None
+    assert world.calls == ["status", "Event"]
+
+
+async def test_what_may_have_been_stored_is_told() -> None:
+    """The answer to a write was lost; by the next look it would be no news."""
+    world = World()
+    world.refuse["status"] = errors.Unavailable("cut off")
+    with pytest.raises(errors.Unavailable):
+        await world.look()
+    assert world.calls == ["status", "Event"]
 
 
 async def test_a_server_that_is_away_is_no_news_about_the_job() -> None:
@@ -285,7 +257,7 @@ async def test_a_server_that_is_away_is_no_news_about_the_job() -> None:
     assert world.condition("Ready")[1] != "ApiUnavailable"
 
 
-@pytest.mark.parametrize("progress", [{"step": 2**63}, {"updatedAt": "2026-01-01T00:00:00"}])
+@pytest.mark.parametrize("progress", [{"step": 2**64}, {"updatedAt": "2026-01-01T00:00:00"}])
 async def test_a_report_that_cannot_be_stored_holds_up_nothing(progress: Any) -> None:
     world = World()
     await world.look()

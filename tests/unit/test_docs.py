@@ -3,59 +3,71 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import chart_reference
+import docs_site
+import exposed_metrics
+import jsonschema
 import pytest
 import yaml
+from doc_pages import CURRENT, DOCS, ROOT, blocks, explained, named, pages, without_fences
 
-from loopwright.api import crdgen
-from loopwright.api.trainingjob import TrainingJob
+from loopwright.api import kinds, names
+from loopwright.metrics import FIGURES
+from loopwright.serving.settings import described
 from loopwright.settings import Settings
 
-ROOT = Path(__file__).resolve().parents[2]
 CODE = ROOT / "operator" / "loopwright"
 OPERATIONS = ROOT / "docs" / "guides" / "operations.md"
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
-SOURCE = "\n".join(path.read_text() for path in CODE.rglob("*.py"))
+SOURCE = "\n".join(p.read_text() for p in CODE.rglob("*.py"))
+NAV = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
 
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-FILE = re.compile(r"[\w.-]+(/[\w.-]+)*\.(yaml|yml|py|md|sh|toml|lock|txt|json)")
+FILE = re.compile(r"[\w.-]+(/[\w.-]+)*\.(yaml|yml|py|md|sh|toml|lock|txt|json|onnx)")
 VARIABLE = re.compile(r"LOOPWRIGHT_[A-Z_]*[A-Z]")
 METRIC = re.compile(r"loopwright_[a-z_]+[a-z]")
 FIELD = re.compile(r"`((?:spec\.|status\.)?[a-z]\w*(?:\[\])?(?:\.[a-z]\w*(?:\[\])?)+)`")
-REASON = re.compile(r'(?:RunError|Outcome|Blocked)\(\s*(?:[\w.]+,\s*)?"([A-Z]\w+)"')
+# The first column of what compares another system with ours.
+THEIRS = re.compile(r"^\|[^|]*\|", re.MULTILINE)
 
 
-def pages(*languages: str) -> pytest.MarkDecorator:
-    """All pages that hold a block in one of the languages, as parameters of a test."""
-    found = [p for p in PAGES if not languages or any(blocks(p, one) for one in languages)]
-    return pytest.mark.parametrize("page", found, ids=lambda p: str(p.relative_to(ROOT)))
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    """The fenced blocks of a language."""
-    return [text for name, text in FENCE.findall(page.read_text()) if name == language]
-
-
-def without_fences(page: Path) -> str:
-    """The page's prose and tables."""
-    return FENCE.sub("", page.read_text())
+KINDS = {kind.name: kind.model for kind in kinds.KINDS}
+# Kinds of others that pages and examples show.
+FOREIGN = {
+    ("kubeflow.org/v1beta1", "Experiment"), ("kueue.x-k8s.io/v1beta1", "LocalQueue"),
+    ("networking.k8s.io/v1", "NetworkPolicy"),
+    ("monitoring.coreos.com/v1", "PodMonitor"), ("monitoring.coreos.com/v1", "ServiceMonitor"),
+    ("ray.io/v1", "RayJob"), ("sagemaker.services.k8s.aws/v1alpha1", "TrainingJob"),
+    ("serving.kserve.io/v1beta1", "InferenceService"),
+    ("trainer.kubeflow.org/v1alpha1", "TrainJob"),
+    ("v1", "ConfigMap"), ("v1", "PersistentVolumeClaim"), ("v1", "ResourceQuota"), ("v1", "Secret"),
+}  # fmt: skip
+VALUES = json.loads((chart_reference.CHART / "values.schema.json").read_text())
 
 
 def checked(document: dict[str, Any]) -> bool:
-    """Validates a TrainingJob, or a part of one that begins at `spec`; whether it was either."""
-    if document.get("kind", "TrainingJob") != "TrainingJob":
+    """Validates an object of ours, or a part of a job that begins at `spec`; whether it was one.
+
+    What has neither a kind nor a spec are values of the Helm chart. What others call theirs is
+    checked against their schemas by a contract test.
+    """
+    if not {"kind", "spec"} & document.keys():
+        jsonschema.validate(document, VALUES)
+        return False
+    if not document.get("apiVersion", names.GROUP).startswith(names.GROUP):
+        assert (document["apiVersion"], document["kind"]) in FOREIGN
         return False
     if "kind" not in document:
         assert set(document) == {"spec"}, "a part of a manifest begins at spec"
         document = {"spec": {"function": "module:main", **document["spec"]}}
-    TrainingJob.model_validate(document)
+    KINDS[document.get("kind", "TrainingJob")].model_validate(document)
     return True
 
 
@@ -90,19 +102,6 @@ def paths(commands: str) -> Iterator[str]:
             yield word
 
 
-def explained(path: str) -> bool:
-    """Whether `kubectl explain` knows the path."""
-    crd = crdgen.trainingjob_crd()["spec"]
-    kind, *names = path.split(".")
-    schema = crd["versions"][0]["schema"]["openAPIV3Schema"]
-    for name in names:
-        schema = schema.get("items", schema).get("properties", {}).get(name)
-        if schema is None:
-            return False
-    known = crd["names"]
-    return kind in {known["singular"], known["plural"], *known["shortNames"]}
-
-
 @pages()
 def test_links_lead_somewhere(page: Path) -> None:
     for target in LINK.findall(without_fences(page)):
@@ -118,7 +117,53 @@ def test_links_lead_somewhere(page: Path) -> None:
 def anchors(page: Path) -> set[str]:
     """What the headings of a page can be linked by."""
     headings = re.findall(r"^#+ (.*)$", without_fences(page), re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
+    return {docs_site.slug(one) for one in headings}
+
+
+def listed(nav: Any) -> Iterator[str]:
+    """The pages in a part of the navigation."""
+    if isinstance(nav, str):
+        yield nav
+        return
+    for one in nav.values() if isinstance(nav, dict) else nav:
+        yield from listed(one)
+
+
+def test_every_page_is_in_the_navigation_once() -> None:
+    made = [*docs_site.OUTSIDE.values(), docs_site.EXAMPLES]
+    there = [str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")]
+    assert sorted(listed(NAV)) == sorted(there + made)
+
+
+def test_links_out_of_the_docs_lead_somewhere_in_the_site() -> None:
+    text = docs_site.examples()
+    for page in DOCS.rglob("*.md"):
+        for target in LINK.findall(without_fences(page)):
+            path = (page.parent / target.partition("#")[0]).resolve()
+            if ":" in target or path.is_relative_to(DOCS):
+                continue
+            found = docs_site.site_path(str(path.relative_to(ROOT)))
+            assert found is not None, target
+            _, _, anchor = found.partition("#")
+            headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
+            assert not anchor or anchor in map(docs_site.slug, headings), target
+
+
+@pytest.mark.parametrize(
+    ("source", "page", "before", "after"),
+    [
+        ("docs/guides/a.md", "guides/a.md", "(../../SECURITY.md)", "(../security.md)"),
+        ("docs/guides/a.md", "guides/a.md", "(b.md#c)", "(b.md#c)"),
+        ("docs/guides/a.md", "guides/a.md", "(../../examples/gitops/x.yaml)",
+         "(../examples.md#gitopsxyaml)"),
+        ("CHANGELOG.md", "changelog.md", "(docs/guides/a.md#b)", "(guides/a.md#b)"),
+        ("SECURITY.md", "security.md", "(https://example.com/a.md)", "(https://example.com/a.md)"),
+        ("charts/loopwright/README.md", "reference/chart.md", "(../../docs/guides/install.md)",
+         "(../guides/install.md)"),
+    ],
+)  # fmt: skip
+def test_links_are_turned(source: str, page: str, before: str, after: str) -> None:
+    assert docs_site.relinked(f"[x]{before}", source, page) == f"[x]{after}"
 
 
 @pages("python")
@@ -137,7 +182,8 @@ def test_python_uses_what_there_is(page: Path) -> None:
 
 @pages()
 def test_variables_exist(page: Path) -> None:
-    known = set(VARIABLE.findall(SOURCE)) | settings()
+    server = {f"LOOPWRIGHT_{name.upper()}" for name, _, _ in described()}
+    known = set(VARIABLE.findall(SOURCE)) | settings() | server
     assert set(VARIABLE.findall(page.read_text())) <= known
 
 
@@ -146,37 +192,70 @@ def settings() -> set[str]:
     return {f"LOOPWRIGHT_{field.name.upper()}" for field in fields(Settings)}
 
 
-def test_all_settings_are_documented() -> None:
+def test_all_settings_are_documented_with_their_defaults() -> None:
     text = OPERATIONS.read_text()
-    assert settings() <= set(re.findall(r"^\| `(LOOPWRIGHT_\w+)`", text, re.MULTILINE))
+    told = dict(re.findall(r"^\| `(LOOPWRIGHT_\w+)` \| ([^|]*) \|", text, re.MULTILINE))
+    assert settings() <= told.keys()
+    for field in fields(Settings):
+        if field.default not in ("", ()):
+            shown = told[f"LOOPWRIGHT_{field.name.upper()}"].strip("`")
+            assert type(field.default)(yaml.safe_load(shown)) == field.default
 
 
 def test_all_metrics_are_documented_and_exist() -> None:
-    exported = set(METRIC.findall((CODE / "metrics.py").read_text()))
+    own = (CODE / name for name in ("metrics.py", "endpoint_metrics.py"))
+    exported = {name for path in own for name in METRIC.findall(path.read_text())}
+    for figures in FIGURES.values():
+        families = (family for one in vars(figures).values() for family in one.collect())
+        exported |= {f"{one.name}{'_total' * (one.type == 'counter')}" for one in families}
     assert set(METRIC.findall(OPERATIONS.read_text())) == exported
 
 
-def test_all_reasons_are_documented_and_exist() -> None:
-    text = OPERATIONS.read_text()
-    section = text[text.index("## Why no attempt") : text.index("## Troubleshooting")]
-    cells = re.findall(r"^\| ([^|]*) \|", section, re.MULTILINE)
-    told = {name for cell in cells for name in re.findall(r"`([A-Z]\w+)`", cell)}
-    exist = set(REASON.findall(SOURCE)) - {"Completed", "Suspended"}
-    assert exist <= told
-    # Some are put together from a kind's name.
-    assert {name for name in told if f'"{name}"' not in SOURCE} == {
-        "ConfigMapNotFound", "SecretNotFound", "PersistentVolumeClaimNotFound",
-        "LocalQueueNotFound", "PriorityClassNotFound",
-    }  # fmt: skip
+@pytest.mark.parametrize("page", CURRENT, ids=named)
+def test_metrics_exist(page: Path) -> None:
+    known = {re.sub(r"_(bucket|count|sum)$", "", name) for name in exposed_metrics.exposed()}
+    told = {re.sub(r"_(bucket|count|sum)$", "", name) for name in METRIC.findall(page.read_text())}
+    assert told <= known
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if p.parent.name != "decisions"])
+@pytest.mark.parametrize("page", CURRENT, ids=named)
 def test_fields_exist(page: Path) -> None:
-    reference = (ROOT / "docs" / "reference" / "trainingjob.md").read_text()
-    known = {path.replace("[]", "") for path in re.findall(r"^\| `([^`]+)`", reference, re.M)}
+    pages = [ROOT / "docs/reference" / f"{kind.name.lower()}.md" for kind in kinds.KINDS]
+    rows = [row for one in pages for row in re.findall(r"^\| `([^`]+)`", one.read_text(), re.M)]
+    known = {path.replace("[]", "") for path in rows}
+    known |= value_keys()
     roots = {path.partition(".")[0] for path in known}
-    for name in FIELD.findall(without_fences(page)):
+    text = without_fences(page)
+    if page.stem.startswith("migrate-"):
+        text = THEIRS.sub("|", text)
+    for name in FIELD.findall(text):
         path = re.sub(r"^(spec|status)\.", "", name).replace("[]", "")
         # What files and other APIs call theirs is not ours to check.
         if path.partition(".")[0] in roots and not FILE.fullmatch(path):
             assert path in known, name
+
+
+def value_keys() -> set[str]:
+    """The keys of the Helm chart's values.yaml."""
+    source = (chart_reference.CHART / "values.yaml").read_text()
+    explained = chart_reference.comments(source)
+    return {key for key, _ in chart_reference.leaves(yaml.safe_load(source), explained)}
+
+
+def test_the_table_of_faults_names_tests_that_exist() -> None:
+    text = (ROOT / "docs" / "reference" / "faults.md").read_text()
+    named = re.findall(r"`(test_\w+\.py)::(\w+)`", text)
+    assert named
+    for file, test in named:
+        [found] = (ROOT / "tests").rglob(file)
+        assert re.search(rf"def {test}\(", found.read_text()), f"{file}::{test}"
+
+
+def test_every_fault_has_its_line() -> None:
+    text = (ROOT / "docs" / "reference" / "faults.md").read_text()
+    lines = re.findall(r"^\| (F[^|]*?) \|", text, re.MULTILINE)
+    told: set[int] = set()
+    for line in lines:
+        numbers = [int(number) for number in re.findall(r"F(\d+)", line)]
+        told.update(range(numbers[0], numbers[-1] + 1) if " to " in line else numbers)
+    assert told == set(range(1, 51))

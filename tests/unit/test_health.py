@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from loopwright.health import SILENCE, Health
+from loopwright.health import SILENCE, UNREACHABLE, Health
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -17,7 +17,11 @@ class Probes:
 
     def __init__(self) -> None:
         self.now = 5000.0
-        self.health = Health(lambda: self.now)
+        self.answered: float | None = None
+        self.changed: float | None = None
+        self.health = Health(
+            lambda: self.now, lambda: self.answered or self.now, lambda: self.changed or self.now
+        )
         self.url = ""
 
     async def get(self, path: str) -> tuple[int, str]:
@@ -49,6 +53,16 @@ async def test_a_replica_whose_watches_are_silent_is_dead_until_they_speak(probe
     assert await probes.get("/healthz") == (200, "last watch event 0 s ago")
 
 
+async def test_silence_while_nothing_changes_is_no_reason_to_end(probes: Probes) -> None:
+    """etcd is full: reads are answered, but the Lease cannot be renewed."""
+    probes.health.event()
+    probes.changed = probes.now
+    probes.now += 10 * SILENCE
+    assert (await probes.get("/healthz"))[0] == 200
+    probes.changed = probes.now
+    assert (await probes.get("/healthz"))[0] == 500
+
+
 async def test_a_replica_has_time_to_start(probes: Probes) -> None:
     probes.now += SILENCE - 1
     assert (await probes.get("/healthz"))[0] == 200
@@ -65,3 +79,16 @@ async def test_a_replica_is_ready_once_it_watches(probes: Probes) -> None:
     probes.now += 10 * SILENCE
     assert (await probes.get("/readyz"))[0] == 200
     assert (await probes.get("/metrics"))[0] == 404
+
+
+async def test_nobody_can_work_without_an_api_server_and_a_restart_would_not_help(
+    probes: Probes,
+) -> None:
+    probes.health.synced, probes.answered = True, probes.now
+    probes.now += UNREACHABLE
+    assert await probes.get("/readyz") == (503, "the API server does not answer")
+    probes.now += SILENCE
+    assert (await probes.get("/healthz"))[0] == 200
+    probes.answered = None
+    assert (await probes.get("/healthz"))[0] == 500
+    assert await probes.get("/readyz") == (200, "ok")

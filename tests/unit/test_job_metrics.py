@@ -16,7 +16,8 @@ from loopwright import metrics
 from loopwright.api.trainingjob import TrainingJobSpec
 from loopwright.api.trainingjob_status import Phase, TrainingJobStatus
 from loopwright.kube.cache import Cache
-from loopwright.metrics import JobCollector
+from loopwright.kube.resources import Key
+from loopwright.metrics import BudgetCollector, JobCollector
 
 pytestmark = pytest.mark.timeout(30)
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -105,7 +106,7 @@ def test_the_end_of_an_attempt_is_counted_once() -> None:
     waited = [sample("queue_seconds_count"), sample("queue_seconds_sum")]
     steps = [status(attempts=[attempt(1)]), runs, runs, failed, failed, again, again]
     for old, new in itertools.pairwise(steps):
-        metrics.record("n", spec, old, new)
+        metrics.record(Key("TrainingJob", "n", "job"), spec, old, new)
     after = [sample("attempts_total", cause=cause) for cause in ("Infrastructure", "")]
     assert after == [before[0] + 1, before[1] + 1]
     after = [sample("queue_seconds_count"), sample("queue_seconds_sum")]
@@ -118,7 +119,7 @@ def test_a_job_lasts_from_its_first_attempt_to_its_end() -> None:
     done = status(startTime=NOW, completionTime=at(90), phase="Succeeded")
     before = sample("duration_seconds_sum", phase="Succeeded")
     for old, new in ((begun, begun), (begun, done), (done, done)):
-        metrics.record("n", spec, old, new)
+        metrics.record(Key("TrainingJob", "n", "job"), spec, old, new)
     assert sample("duration_seconds_sum", phase="Succeeded") == before + 90
 
 
@@ -127,7 +128,7 @@ def test_gpu_time_is_counted_for_those_who_used_it() -> None:
     spec = TrainingJobSpec.model_validate({"function": "a:b", **more})
     used = [status(cost={"gpuSeconds": seconds}) for seconds in (0, 40, 40, 100)]
     for old, new in itertools.pairwise(used):
-        metrics.record("gpus", spec, old, new)
+        metrics.record(Key("TrainingJob", "gpus", "job"), spec, old, new)
     assert sample("gpu_seconds_total", namespace="gpus", queue="team", spot="true") == 100
 
 
@@ -144,6 +145,28 @@ class Interrupted(str):
             other.start()
             other.join(0.1)
         return super().__hash__()
+
+
+def test_jobs_that_wait_for_a_larger_budget_are_counted() -> None:
+    over = {"conditions": [{"type": "BudgetExceeded", "status": "True"}]}
+    within = {"conditions": [{"type": "BudgetExceeded", "status": "False"}]}
+    cache, registry = Cache(), CollectorRegistry()
+    ended = {**over, "completionTime": "2026-01-01T00:00:00Z"}
+    for one in (job("a", over), job("b", over), job("c", within), job("d", ended), job("e")):
+        cache.observe("ADDED", one)
+    cache.observe("ADDED", job("a", within, "m"))
+    registry.register(BudgetCollector(cache))
+
+    def count(namespace: str) -> float | None:
+        labels = {"namespace": namespace, "kind": "TrainingJob"}
+        return registry.get_sample_value("loopwright_jobs_over_budget", labels)
+
+    assert (count(job("a")["metadata"]["namespace"]), count("m")) == (2, 0)
+
+
+def test_the_first_bug_of_a_kind_is_an_increase() -> None:
+    labels = {"kind": "Model", "reason": "Bug"}
+    assert REGISTRY.get_sample_value("loopwright_reconcile_errors_total", labels) is not None
 
 
 def test_jobs_may_come_and_go_during_a_scrape() -> None:

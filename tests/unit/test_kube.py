@@ -13,6 +13,7 @@ from loopwright.kube.client import merge_diff
 from loopwright.kube.errors import (
     Conflict,
     Forbidden,
+    Invalid,
     KindMissing,
     NotFound,
     Unavailable,
@@ -20,7 +21,7 @@ from loopwright.kube.errors import (
 )
 from loopwright.kube.queue import WorkQueue
 from loopwright.kube.ratelimit import TokenBucket
-from loopwright.kube.resources import Key
+from loopwright.kube.resources import CONFIGMAP, Key
 
 
 def key(name: str, namespace: str = "n") -> Key:
@@ -91,11 +92,18 @@ def test_a_burst_passes_and_then_the_rate_holds() -> None:
         (403, b'{"message": "exceeded quota"}', Forbidden),
         (429, b"{}", Unavailable),
         (503, b"", Unavailable),
+        (500, b'{"message": "etcdserver: request is too large"}', Invalid),
+        (413, b"", Invalid),
     ],
 )
 def test_refusals_have_a_meaning(status: int, body: bytes, error: type) -> None:
     assert type(from_response(status, body, None)) is error
     assert from_response(429, b"{}", "7").retry_after == 7
+
+
+def test_a_name_is_one_part_of_a_path() -> None:
+    path = CONFIGMAP.path("n", "../secrets/x?watch=true")
+    assert path == "/api/v1/namespaces/n/configmaps/..%2Fsecrets%2Fx%3Fwatch%3Dtrue"
 
 
 def test_a_patch_holds_only_what_changed() -> None:

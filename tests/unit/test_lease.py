@@ -246,3 +246,18 @@ async def test_a_lease_that_cannot_be_given_back_expires(api: Leases, error: Api
     api.before = lambda: fail(error)
     await leader.release()
     assert api.spec["holderIdentity"] == "me"
+
+
+async def test_a_lease_of_the_past_tells_of_a_restored_etcd() -> None:
+    api, told = Leases(), []
+    lease = Lease(api, "n", "me", lambda: api.now, lambda: told.append(api.now))  # type: ignore[arg-type]
+    await lease.acquire()
+    backup = dict(api.stored or {})
+    for _ in range(3):
+        await lease._try()
+    assert told == []
+    api.stored = backup
+    assert await lease._try()
+    assert len(told) == 1
+    await lease._try()
+    assert len(told) == 1

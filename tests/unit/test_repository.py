@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from loopwright.api import crdgen
+from loopwright.api import crdgen, kinds
 from loopwright.api.trainingjob import TrainingJobSpec
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,9 +24,31 @@ def test_operator_is_still_the_standard_library() -> None:
     assert not (ROOT / "operator" / "__init__.py").exists()
 
 
-def test_generated_files_are_up_to_date() -> None:
-    committed = yaml.safe_load((ROOT / "crds" / "loopwright.io_trainingjobs.yaml").read_text())
-    assert committed == crdgen.trainingjob_crd()
+@pytest.mark.parametrize("kind", kinds.KINDS, ids=lambda kind: kind.name)
+def test_generated_files_are_up_to_date(kind: kinds.Kind) -> None:
+    committed = yaml.safe_load((ROOT / "crds" / f"loopwright.io_{kind.plural}.yaml").read_text())
+    assert committed == crdgen.crd(kind)
+
+
+def empty(schema: dict, path: str = "") -> Iterator[str]:
+    """Objects in which the API server would keep nothing."""
+    holds = ("properties", "additionalProperties", "x-kubernetes-preserve-unknown-fields")
+    if schema.get("type") == "object" and not any(word in schema for word in holds):
+        yield path
+    for name, field in schema.get("properties", {}).items():
+        yield from empty(field, f"{path}.{name}")
+    for word in ("items", "additionalProperties"):
+        if isinstance(schema.get(word), dict):
+            yield from empty(schema[word], f"{path}[]")
+
+
+@pytest.mark.parametrize("kind", kinds.KINDS, ids=lambda kind: kind.name)
+def test_what_the_operator_writes_is_kept(kind: kinds.Kind) -> None:
+    schema = crdgen.crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    assert list(empty(schema["properties"]["status"])) == []
+
+
+LOCKS = [path.stem for path in (ROOT / "requirements").glob("*.lock")]
 
 
 def test_files_stay_short() -> None:
@@ -37,7 +61,7 @@ def test_files_stay_short() -> None:
     assert long == {}
 
 
-@pytest.mark.parametrize("name", ["operator", "runtime", "runtime-cuda", "dev"])
+@pytest.mark.parametrize("name", LOCKS)
 def test_locks_have_hashes_and_name_no_index(name: str) -> None:
     text = (ROOT / "requirements" / f"{name}.lock").read_text()
     entries = [e for e in text.split("\n") if e and not e.startswith((" ", "#"))]
@@ -50,7 +74,26 @@ def test_locks_have_hashes_and_name_no_index(name: str) -> None:
 def test_the_operator_has_no_heavy_dependencies() -> None:
     text = (ROOT / "requirements" / "operator.lock").read_text()
     names = {line.partition("==")[0] for line in text.splitlines() if "==" in line}
-    assert not names & {"torch", "ray", "kserve", "numpy"}
+    assert not names & {"torch", "ray", "kserve", "pandas", "scipy"}
+
+
+@pytest.mark.parametrize("name", ["serving", "serving-torch"])
+def test_the_model_server_has_no_heavy_dependencies(name: str) -> None:
+    text = (ROOT / "requirements" / f"{name}.lock").read_text()
+    names = {line.partition("==")[0] for line in text.splitlines() if "==" in line}
+    assert not names & {"torch", "ray", "kserve", "pyarrow", "kopf", "kubernetes", "fastapi"}
+
+
+def test_the_model_server_needs_no_more_than_its_image_has() -> None:
+    code = (
+        "import json, sys, loopwright.serving.server, loopwright.serving.grpc_server,"
+        " loopwright.serving.loading, loopwright.serving.__main__;"
+        " found = {n.split('.')[1] for n in sys.modules if n.startswith('loopwright.')};"
+        " print(json.dumps(sorted(found)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == ["api", "logs", "serving", "sketch"]
 
 
 def manifests() -> list[dict]:

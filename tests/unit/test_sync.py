@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from loopwright.kube.cache import Cache
-from loopwright.kube.errors import ApiError, KindMissing, Unavailable
+from loopwright.kube.errors import ApiError, Forbidden, KindMissing, OldListing, Unavailable
 from loopwright.kube.resources import CONFIGMAP, RAYJOB, TRAININGJOB, Key, Resource
 from loopwright.kube.sync import sync
 
@@ -102,6 +102,31 @@ async def test_an_object_of_the_same_name_takes_the_place_of_a_former_one() -> N
     assert found["metadata"]["uid"] == "new"
 
 
+async def test_a_past_that_caught_up_is_believed() -> None:
+    """etcd was restored, and much was written since: the listing is newer than all that was seen,
+    and its objects are older."""
+    api, cache = Lists(), Cache()
+    cache.observe("ADDED", training_job("job", 50))
+    cache.observe("ADDED", training_job("deleted", 40))
+    cache.observe("DELETED", training_job("deleted", 60))
+    api.has(TRAININGJOB, 90, [training_job("job", 30), training_job("deleted", 31)])
+    await run(api, cache)
+    versions = {key.name: cache.get(key)["metadata"]["resourceVersion"] for key in cache.own()}  # type: ignore[index]
+    assert versions == {"job": "30", "deleted": "31"}
+    assert cache.rewinds == 2
+
+
+async def test_what_is_younger_than_the_listing_is_no_other_past() -> None:
+    api, cache = Lists(), Cache()
+    api.has(TRAININGJOB, 90, [training_job("a", 5)], [training_job("job", 30)])
+    api.meanwhile["TrainingJob"] = lambda: cache.observe("MODIFIED", training_job("job", 95))
+    await run(api, cache)
+    found = cache.get(JOB)
+    assert found is not None
+    assert found["metadata"]["resourceVersion"] == "95"
+    assert cache.rewinds == 0
+
+
 async def test_what_is_younger_than_the_listing_stays() -> None:
     api, cache = Lists(), Cache()
     api.has(TRAININGJOB, 90, [training_job("job", 5)])
@@ -141,7 +166,7 @@ async def test_one_namespace_says_nothing_about_another() -> None:
     api, cache = Lists(), Cache()
     for namespace in ("a", "b", "c"):
         cache.observe("ADDED", training_job("job", 5, f"u-{namespace}", namespace))
-    api.has(TRAININGJOB, 90, [training_job("job", 5, "u-b", "b")], namespace="b")
+    api.has(TRAININGJOB, 1090, [training_job("job", 5, "u-b", "b")], namespace="b")
     await run(api, cache, "a", "b")
     assert [key.namespace for key in cache.own()] == ["b", "c"]
 
@@ -189,3 +214,57 @@ def test_a_child_that_got_its_label_back_is_known_again() -> None:
     cache.observe("DELETED", rayjob("job-a1", 6))
     cache.observe("ADDED", rayjob("job-a1", 7))
     assert len(cache.children(JOB, "RayJob")) == 1
+
+
+async def test_a_past_that_changed_is_forgotten() -> None:
+    api, cache = Lists(), Cache()
+    for obj in (training_job("job", 500), training_job("young", 600), rayjob("young-a1", 700)):
+        cache.observe("ADDED", obj)
+    api.has(TRAININGJOB, 90, [training_job("job", 5)])
+    api.has(RAYJOB, 90, [])
+    assert await sync(api, cache, RESOURCES, ()) == {JOB}  # type: ignore[arg-type]
+    assert cache.own() == [JOB]
+    assert cache.observe("MODIFIED", training_job("job", 91)) == JOB
+
+
+async def test_a_listing_of_the_past_does_not_make_newer_things_forgotten() -> None:
+    api, cache = Lists(), Cache()
+    cache.observe("ADDED", rayjob("job-a1", 500))
+    api.has(TRAININGJOB, 90, [training_job("job", 5)])
+    api.has(RAYJOB, 90, [])
+    with pytest.raises(OldListing):
+        await sync(api, cache, RESOURCES, (), believe=False)  # type: ignore[arg-type]
+    assert len(cache.children(JOB, "RayJob")) == 1
+
+
+async def test_what_no_watch_told_is_news() -> None:
+    api, cache = Lists(), Cache()
+    for obj in (
+        training_job("job", 5),
+        training_job("other", 6),
+        rayjob("other-a1", 7, "", "other"),
+    ):
+        cache.observe("ADDED", obj)
+    api.has(TRAININGJOB, 90, [training_job("job", 8), training_job("other", 6)])
+    api.has(RAYJOB, 90, [])
+    other = Key("TrainingJob", "n", "other")
+    assert await sync(api, cache, RESOURCES, ()) == {JOB, other}  # type: ignore[arg-type]
+    assert await sync(api, cache, RESOURCES, ()) == set()  # type: ignore[arg-type]
+
+
+async def test_without_the_right_to_list_a_child_the_others_are_known() -> None:
+    api, cache = Lists(), Cache()
+    cache.observe("ADDED", {**rayjob("job-script", 5), "kind": "ConfigMap"})
+    api.has(TRAININGJOB, 90, [training_job("job", 6)])
+    api.errors["ConfigMap"] = Forbidden("no right")
+    await run(api, cache)
+    assert cache.own() == [JOB]
+    assert len(cache.children(JOB, "ConfigMap")) == 1
+
+
+@pytest.mark.parametrize("kind", ["TrainingJob", "RayJob"])
+async def test_nobody_decides_without_the_right_to_see(kind: str) -> None:
+    api = Lists()
+    api.errors[kind] = Forbidden("no right")
+    with pytest.raises(Forbidden):
+        await run(api, Cache())

@@ -184,3 +184,45 @@ def test_outside_a_job_messages_are_printed(
     monkeypatch.delenv(ENV_ADDRESS, raising=False)
     channel.send({"type": "report", "step": 1})
     assert json.loads(capsys.readouterr().out) == {"type": "report", "step": 1}
+
+
+def test_a_report_may_wait_until_it_was_decided_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    decided, got = threading.Event(), queue.SimpleQueue[Any]()
+
+    def receive(message: Any) -> threading.Event:
+        got.put(message)
+        return decided
+
+    server = Server("127.0.0.1", receive)
+    code = "from loopwright.runtime import channel; channel.send({'type': 'report'})"
+    words = [sys.executable, "-c", f"import sys; sys.path = {sys.path!r}; {code}"]
+    env = {**server.env, channel.ENV_WAIT: "1"}
+    process = subprocess.Popen(words, env=env)
+    assert got.get(timeout=SOON) == {"type": "report", "wait": True}
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.3)
+    decided.set()
+    assert process.wait(SOON) == 0
+
+
+def test_what_was_sent_by_those_who_are_gone_is_waited_for() -> None:
+    got: list[Any] = []
+    slow = threading.Event()
+
+    def receive(message: Any) -> None:
+        slow.wait(0.05)
+        got.append(message)
+
+    server = Server("127.0.0.1", receive)
+    host, _, port = server.env[ENV_ADDRESS].rpartition(":")
+    with Client((host, int(port)), authkey=bytes.fromhex(server.env[ENV_KEY])) as client:
+        for number in range(5):
+            client.send_bytes(json.dumps({"number": number}).encode())
+    server.drain(SOON)
+    assert len(got) == 5
+
+
+def test_a_closed_server_lets_nobody_in(driver: Driver) -> None:
+    driver.server.close()
+    with pytest.raises(OSError):
+        socket.create_connection(driver.address, timeout=SOON)

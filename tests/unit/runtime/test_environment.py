@@ -12,8 +12,6 @@ import pytest
 from loopwright.api import names
 from loopwright.api.runconfig import RunConfig
 from loopwright.runtime.environment import (
-    CONFIG_DIR,
-    MODEL_DIR,
     Place,
     checkpoint_secret,
     command,
@@ -22,6 +20,7 @@ from loopwright.runtime.environment import (
     output_folder,
     variable,
 )
+from loopwright.runtime.prestop import WORK
 
 SCRIPT = {"script": {"inline": "print()"}}
 
@@ -84,9 +83,9 @@ def test_sagemaker_variables() -> None:
     assert found["SM_CHANNEL_TRAIN_SET"] == "/in/train-set"
     assert found["SM_CHANNEL_EVAL"] == "/in/eval"
     assert found["SM_NUM_GPUS"] == "2"
-    assert found["SM_MODEL_DIR"] == str(MODEL_DIR)
-    assert found["SM_INPUT_CONFIG_DIR"] == str(CONFIG_DIR)
-    assert found["SM_OUTPUT_DATA_DIR"] == str(MODEL_DIR.parent / "output")
+    assert found["SM_MODEL_DIR"] == str(WORK / "model")
+    assert found["SM_INPUT_CONFIG_DIR"] == str(WORK / "config")
+    assert found["SM_OUTPUT_DATA_DIR"] == str(WORK / "output")
 
 
 def test_an_input_may_name_its_variable() -> None:

@@ -17,7 +17,7 @@ from loopwright.api.trainingjob import Input
 from loopwright.api.trainingjob_status import Cause
 from loopwright.runtime import inputs
 from loopwright.runtime.errors import RunError
-from loopwright.runtime.storage import digest
+from loopwright.runtime.storage import Folder, digest
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -261,3 +261,28 @@ def test_processes_that_start_together_download_once(web: Web) -> None:
     assert len(results) == 2
     assert results[0] == results[1]
     assert len(web.requests) == 1
+
+
+@pytest.mark.parametrize("on_failure", ["Fail", "Warn"])
+def test_what_is_checked_is_told_and_fails_in_time(pod: Path, on_failure: str) -> None:
+    asked = {"expectations": [{"column": "y", "max": "1"}], "onFailure": on_failure}
+    told: list[dict[str, Any]] = []
+    one = source("pvc://data/sets", validation=asked)
+    reports = Folder("pvc://data/quality")
+    if on_failure == "Fail":
+        with pytest.raises(
+            RunError, match="input 'a': 'y is at most 1' fails for 1 of 1"
+        ) as caught:
+            inputs.fetch_all([one], told.append, reports)
+        assert caught.value.reason == "DataInvalid" and caught.value.permanent
+    else:
+        assert inputs.fetch_all([one], told.append, reports) == {"a": pod / "pvc/data/sets"}
+    [_, result] = told
+    assert (result["type"], result["name"], result["passed"]) == ("validation", "a", False)
+    assert result["reportUri"] == "pvc://data/quality/a.html"
+    assert (pod / "pvc/data/quality/a.html").exists()
+    # Others of the pod take the result as it is.
+    (pod / "pvc/data/quality/a.html").unlink()
+    if on_failure == "Warn":
+        inputs.fetch_all([one], told.append, reports)
+        assert told[-1] == result and not (pod / "pvc/data/quality/a.html").exists()

@@ -18,7 +18,10 @@ from pathlib import Path
 import pytest
 
 from loopwright.api import names
-from loopwright.api.report import MAX_REPORT_BYTES, Report, RunError, RunState
+from loopwright.api.model import Signature, TensorSpec
+from loopwright.api.report import MAX_REPORT_BYTES, ModelReport, Report, RunError, RunState
+from loopwright.api.runconfig import RunConfig
+from loopwright.api.trainingjob import KIND
 from loopwright.api.trainingjob_status import (
     Artifacts,
     Cause,
@@ -27,11 +30,19 @@ from loopwright.api.trainingjob_status import (
     MetricValue,
 )
 from loopwright.runtime import console, mailbox
+from loopwright.runtime.errors import RunError as Failure
 from loopwright.runtime.mailbox import Mailbox, bounded
+from loopwright.runtime.state import fewer
 
 pytestmark = pytest.mark.timeout(30)
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+CONFIG = RunConfig.model_validate(
+    {
+        "name": "digits", "namespace": "team", "uid": "u", "spec": {"function": "a:b"},
+        "image": "i", "outputUri": "s3://b/o", "checkpointUri": "s3://b/o/checkpoints",
+    }
+)  # fmt: skip
 SOON = 10.0
 GARBLED = -1
 CUT = -2
@@ -150,7 +161,7 @@ def account(
     """The mounted ServiceAccount."""
     shutil.copy(certificate[0], tmp_path / "ca.crt")
     (tmp_path / "token").write_text("first")
-    monkeypatch.setattr(mailbox, "ACCOUNT", tmp_path)
+    monkeypatch.setenv(names.ENV_ACCOUNT, str(tmp_path))
     return tmp_path
 
 
@@ -163,8 +174,6 @@ def server(
     threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True).start()
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(made.server_port))
-    monkeypatch.setenv(names.ENV_NAMESPACE, "team")
-    monkeypatch.setenv(names.ENV_REPORT, "digits-report")
     yield made
     made.shutdown()
     made.server_close()
@@ -179,20 +188,24 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def test_a_report_is_patched_into_its_configmap(server: Server, clock: Clock) -> None:
-    Mailbox().put(report(1))
+def test_a_report_is_applied_as_its_configmap(server: Server, clock: Clock) -> None:
+    Mailbox(KIND, CONFIG, fewer).put(report(1))
     got = server.next()
     assert (got.method, got.path) == (
         "PATCH",
-        "/api/v1/namespaces/team/configmaps/digits-report",
+        "/api/v1/namespaces/team/configmaps/digits-report?fieldManager=loopwright-runtime&force=true",
     )
-    assert got.headers["Content-Type"] == "application/merge-patch+json"
+    assert got.headers["Content-Type"] == "application/apply-patch+yaml"
+    body = json.loads(got.body)
+    assert (body["kind"], body["metadata"]["name"]) == ("ConfigMap", "digits-report")
+    assert body["metadata"]["ownerReferences"][0]["uid"] == "u"
+    assert body["metadata"]["labels"][names.LABEL_NAME] == "digits"
     assert got.headers["Authorization"] == "Bearer first"
     assert got.number == 1
 
 
 def test_a_new_token_is_used(server: Server, account: Path, clock: Clock) -> None:
-    box = Mailbox()
+    box = Mailbox(KIND, CONFIG, fewer)
     assert box.put_last(report(1))
     (account / "token").write_text("second")
     assert box.put_last(report(2))
@@ -202,7 +215,7 @@ def test_a_new_token_is_used(server: Server, account: Path, clock: Clock) -> Non
 
 def test_reports_are_coalesced(server: Server, clock: Clock) -> None:
     clock.gated = mailbox.INTERVAL
-    box = Mailbox()
+    box = Mailbox(KIND, CONFIG, fewer)
     box.put(report(1))
     assert server.next().number == 1
     assert clock.asleep.acquire(timeout=SOON)
@@ -219,7 +232,7 @@ def test_reports_are_coalesced(server: Server, clock: Clock) -> None:
 def test_putting_does_not_wait_for_the_server(server: Server, clock: Clock) -> None:
     release = threading.Event()
     server.hold = lambda _: release.wait(SOON)
-    box = Mailbox()
+    box = Mailbox(KIND, CONFIG, fewer)
     box.put(report(1))
     server.next()
     box.put(report(2))  # Returns although the first is not answered.
@@ -230,7 +243,7 @@ def test_putting_does_not_wait_for_the_server(server: Server, clock: Clock) -> N
 def test_a_refused_report_does_not_stop_later_ones(server: Server, clock: Clock) -> None:
     clock.gated = mailbox.INTERVAL
     server.answers.put(500)
-    box = Mailbox()
+    box = Mailbox(KIND, CONFIG, fewer)
     box.put(report(1))
     assert clock.asleep.acquire(timeout=SOON)
     clock.tickets.release()
@@ -245,17 +258,47 @@ def test_the_last_is_written_until_it_is_stored(
 ) -> None:
     for status in (500, 409, 503):
         server.answers.put(status)
-    assert Mailbox().put_last(report(7, RunState.SUCCEEDED))
+    assert Mailbox(KIND, CONFIG, fewer).put_last(report(7, RunState.SUCCEEDED))
     assert [server.next().number for _ in range(4)] == [7] * 4
     assert server.stored.get(timeout=SOON) == 7
     assert clock.slept == [0.5, 1.0, 2.0]
     assert "report not stored: HTTP 503" in capsys.readouterr().out
 
 
+def test_a_refused_first_report_ends_the_run_before_it_costs_anything(
+    server: Server, clock: Clock
+) -> None:
+    for _ in range(50):
+        server.answers.put(403)
+    box = Mailbox(KIND, CONFIG, fewer)
+    with pytest.raises(Failure, match="the report cannot be stored: HTTP 403"):
+        box.put_first(report(1))
+    assert clock.now <= mailbox.REFUSAL_PATIENCE + 2
+    before = clock.now
+    assert not box.put_last(report(2, RunState.FAILED))
+    assert clock.now == before
+
+
+@pytest.mark.parametrize("answer", [GARBLED, 500, 429])
+def test_a_first_report_that_is_merely_not_stored_holds_up_nothing(
+    server: Server, clock: Clock, answer: int
+) -> None:
+    server.answers.put(answer)
+    Mailbox(KIND, CONFIG, fewer).put_first(report(1))
+    assert clock.slept == []
+
+
+def test_a_right_that_comes_late_is_waited_for(server: Server, clock: Clock) -> None:
+    for _ in range(3):
+        server.answers.put(403)
+    Mailbox(KIND, CONFIG, fewer).put_first(report(1))
+    assert server.stored.get(timeout=SOON) == 1
+
+
 def test_it_gives_up_in_the_end(server: Server, clock: Clock) -> None:
     for _ in range(50):
         server.answers.put(500)
-    assert not Mailbox().put_last(report(7, RunState.SUCCEEDED))
+    assert not Mailbox(KIND, CONFIG, fewer).put_last(report(7, RunState.SUCCEEDED))
     assert max(clock.slept) == 10.0
     assert mailbox.PATIENCE < clock.now <= mailbox.PATIENCE + 10
 
@@ -272,7 +315,7 @@ def test_a_server_that_is_not_there_is_tried_again(
         sleep(seconds)
 
     monkeypatch.setattr(clock, "sleep", back)
-    assert Mailbox().put_last(report(7))
+    assert Mailbox(KIND, CONFIG, fewer).put_last(report(7))
     assert clock.slept == [0.5]
 
 
@@ -282,7 +325,7 @@ def test_an_unknown_server_gets_no_token(
     """Its certificate is for 127.0.0.1, not for this name."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KUBERNETES_SERVICE_HOST", "localhost")
-        assert not Mailbox().put_last(report(7))
+        assert not Mailbox(KIND, CONFIG, fewer).put_last(report(7))
     assert server.requests.empty()
     assert "CERTIFICATE_VERIFY_FAILED" in capsys.readouterr().out
 
@@ -291,14 +334,14 @@ def test_an_unknown_server_gets_no_token(
 def test_a_broken_answer_is_tried_again(server: Server, clock: Clock, answer: int) -> None:
     """An API server that is killed cuts its answers off."""
     server.answers.put(answer)
-    assert Mailbox().put_last(report(7))
+    assert Mailbox(KIND, CONFIG, fewer).put_last(report(7))
     assert [server.next().number for _ in range(2)] == [7, 7]
 
 
 def test_nothing_overtakes_the_last(server: Server, clock: Clock) -> None:
     release, last = threading.Event(), threading.Event()
     server.hold = lambda got: release.wait(SOON) if got.number == 1 else last.set()
-    box = Mailbox()
+    box = Mailbox(KIND, CONFIG, fewer)
     box.put(report(1))
     assert server.next().number == 1
     final = threading.Thread(target=box.put_last, args=(report(2, RunState.SUCCEEDED),))
@@ -313,7 +356,7 @@ def test_nothing_overtakes_the_last(server: Server, clock: Clock) -> None:
 
 def test_nothing_follows_the_last(server: Server, clock: Clock) -> None:
     """Messages of the training code may still be on their way."""
-    box = Mailbox()
+    box = Mailbox(KIND, CONFIG, fewer)
     assert box.put_last(report(2, RunState.SUCCEEDED))
     box.put(report(1))
     deadline = time.monotonic() + 0.3
@@ -340,7 +383,7 @@ def full(letter: str = "x") -> Report:
 
 
 def test_a_small_report_is_whole() -> None:
-    text = bounded(report(1))
+    text = bounded(report(1), fewer)
     assert Report.model_validate_json(text) == report(1)
     assert '"runId"' in text
     assert "null" not in text
@@ -349,7 +392,7 @@ def test_a_small_report_is_whole() -> None:
 def test_a_full_mailbox_loses_the_last_metrics() -> None:
     whole = full()
     assert len(whole.model_dump_json(by_alias=True).encode()) > MAX_REPORT_BYTES
-    text = bounded(whole)
+    text = bounded(whole, fewer)
     assert len(text.encode()) <= MAX_REPORT_BYTES
     kept = Report.model_validate_json(text)
     assert kept.metrics == whole.metrics[: len(kept.metrics)]
@@ -358,7 +401,14 @@ def test_a_full_mailbox_loses_the_last_metrics() -> None:
     assert len(whole.metrics) == 64
 
 
+def test_a_full_mailbox_loses_the_signature_first() -> None:
+    tensor = TensorSpec(name="x" * 128, dtype="float32", shape=[-1] * 16)
+    signature = Signature(inputs=[tensor] * 512, outputs=[])
+    whole = report(1).model_copy(update={"model": ModelReport(signature=signature)})
+    assert Report.model_validate_json(bounded(whole, fewer)) == report(1)
+
+
 def test_wide_characters_fit_too() -> None:
     """An input's URI may come from the training code; too large a report is ignored as a whole."""
-    text = bounded(full("\N{SNOWMAN}"))
+    text = bounded(full("\N{SNOWMAN}"), fewer)
     assert len(text.encode()) <= MAX_REPORT_BYTES

@@ -12,8 +12,8 @@ import pytest
 
 from loopwright.api import names
 from loopwright.api.model import MODEL_FILE, ModelManifest, Registration
+from loopwright.api.modelref import Register
 from loopwright.api.runconfig import RunConfig
-from loopwright.api.trainingjob import Register
 from loopwright.api.trainingjob_status import Artifacts, DataLineage, MetricValue
 from loopwright.runtime.errors import RunError
 from loopwright.runtime.modeldir import publish, registration
@@ -67,7 +67,7 @@ def published(source: Path, **spec: Any) -> Artifacts:
     """What the report says about a model directory that was made."""
     found = publish(config(**spec), source, [], [])
     assert found is not None
-    return found
+    return found.artifacts
 
 
 def manifest(claim: Path) -> ModelManifest:
@@ -158,7 +158,10 @@ def test_notes_become_signature_and_baseline(source: Path, claim: Path) -> None:
     [
         (["model.onnx", "model.safetensors"], "onnx"),
         (["a/model.safetensors", "config.txt"], "safetensors"),
-        (["model.pt"], "files"),
+        (["model.pt"], "pytorch"),
+        (["weights.pth", "model.onnx"], "onnx"),
+        (["a.joblib", "b.pkl"], "pickle"),
+        (["model.cbm"], "files"),
     ],
 )
 def test_the_format_is_told_by_the_files(
@@ -187,9 +190,36 @@ def test_lineage(source: Path, claim: Path) -> None:
 def test_registration_is_recorded(source: Path, claim: Path) -> None:
     register = {"model": "digits", "card": "# Digits"}
     published(left(source, {"model.pt": b"1"}), register=register)
+    claim = claim.with_name("models") / "u1"
     assert manifest(claim).registration == Registration(
         model="digits", qualified=True, unmet=[], card="# Digits"
     )
+
+
+def test_what_is_registered_is_not_overwritten(source: Path, claim: Path) -> None:
+    """The next job of the same output has another UID, and so another folder."""
+    left(source, {"model.onnx": b"1"})
+    told = [
+        publish(
+            config(register={"model": "digits"}).model_copy(update={"uid": uid}), source, [], []
+        )
+        for uid in ("0123-4567-89ab-cdef", "fedc-ba98")
+    ]
+    assert [one and one.artifacts.model_uri for one in told] == [
+        "pvc://models/digits/models/0123456789", "pvc://models/digits/models/fedcba98",
+    ]  # fmt: skip
+
+
+def test_the_report_tells_the_registry_more(source: Path) -> None:
+    left(source, {"model.onnx": b"1"})
+    baseline = {"features": [], "rows": 3}
+    (source / NOTES).write_text(json.dumps({"signature": SIGNATURE, "baseline": baseline}))
+    told = publish(config(), source, [], [])
+    assert told is not None
+    assert told.artifacts.format == "onnx"
+    assert told.model.baseline
+    assert told.model.signature is not None
+    assert told.model.signature.wire() == SIGNATURE
 
 
 def test_a_model_json_of_the_training_code_is_refused(source: Path, claim: Path) -> None:
@@ -240,10 +270,11 @@ def register(*required: dict[str, str]) -> Register:
         ({"metric": "broken", "min": "0"}, ["broken is nan, below 0"]),
         ({"metric": "broken", "max": "0"}, ["broken is nan, above 0"]),
         ({"metric": "auc", "min": "0"}, ["auc was not reported"]),
+        ({"metric": "word", "min": "0"}, ["word was not reported"]),
     ],
 )
 def test_what_registration_requires(required: dict[str, str], unmet: list[str]) -> None:
-    values = {"accuracy": "0.95", "loss": "0.5", "broken": "nan"}
+    values = {"accuracy": "0.95", "loss": "0.5", "broken": "nan", "word": "high"}
     metrics = [MetricValue(name=name, value=value) for name, value in values.items()]
     found = registration(register(required), metrics)
     assert found.unmet == unmet

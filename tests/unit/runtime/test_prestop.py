@@ -37,8 +37,7 @@ def clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The hook's folder and time."""
     made = Clock()
     monkeypatch.setattr(prestop, "WORK", tmp_path / "work")
-    for name in ("STOPPING", "PROCESSES"):
-        monkeypatch.setattr(prestop, name, tmp_path / "work" / name.lower())
+    monkeypatch.setattr(prestop, "STOPPING", tmp_path / "work/stopping")
     monkeypatch.setattr(prestop, "time", made)
     monkeypatch.setenv(prestop.ENV_GRACE, "60")
     return made
@@ -50,18 +49,22 @@ def test_before_training_it_only_notes_that_the_pod_stops(clock: Clock) -> None:
     assert clock.now == 0
 
 
-def test_processes_are_told_and_waited_for(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("folder", ["", "trials/t7-1"])
+def test_processes_are_told_and_waited_for(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
     code = "import signal; print(flush=True); signal.pause()"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        prestop.WORK.mkdir()
-        prestop.PROCESSES.write_text(f"{process.pid}")
+        file = prestop.WORK / folder / prestop.PROCESSES
+        file.parent.mkdir(parents=True)
+        file.write_text(f"{process.pid}")
 
         def sleep(seconds: float) -> None:
             clock.now += seconds
             assert process.wait(10) == -signal.SIGTERM
-            prestop.PROCESSES.unlink()
+            file.unlink()
 
         monkeypatch.setattr(clock, "sleep", sleep)
         prestop.main()
@@ -80,14 +83,14 @@ def test_one_that_has_ended_does_not_spare_the_others(
 
     monkeypatch.setattr(prestop, "os", SimpleNamespace(kill=kill, environ={}))
     prestop.WORK.mkdir()
-    prestop.PROCESSES.write_text("1001 1002")
+    (prestop.WORK / prestop.PROCESSES).write_text("1001 1002")
     prestop.main()
     assert told == [1001, 1002]
 
 
 def test_it_leaves_ray_some_of_the_grace_period(clock: Clock) -> None:
     prestop.WORK.mkdir()
-    prestop.PROCESSES.write_text("")
+    (prestop.WORK / prestop.PROCESSES).write_text("")
     prestop.main()
     assert clock.now == pytest.approx(60 - prestop.RESERVE, abs=0.2)
 

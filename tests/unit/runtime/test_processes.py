@@ -54,6 +54,30 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_in_a_folder_of_its_own_nothing_is_left_running(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    code = """
+import subprocess
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+print(os.getcwd(), child.pid, flush=True)
+"""
+    group = Group(python(code), [{}], [], folder=tmp_path / "own", label="[t7] ")
+    place, pid = group.wait(lambda _: None).tail.split()
+    assert place == str(tmp_path / "own")
+    deadline = time.monotonic() + SOON
+    while running(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not running(pid)
+
+
+def running(pid: str) -> bool:
+    """Whether a process is there, and not only waited for."""
+    try:
+        return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 def python(code: str) -> list[str]:
     """The words that run it."""
     return [sys.executable, "-S", "-c", WAIT_FOR + code]

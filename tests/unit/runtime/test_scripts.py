@@ -65,7 +65,7 @@ def web() -> Iterator[Web]:
 def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The pod's folders."""
     monkeypatch.setattr(inputs, "WORK", tmp_path / "pod/work")
-    for name in ("PVC_DIR", "CODE_DIR", "CONFIG_DIR"):
+    for name in ("PVC_DIR", "CODE_DIR", "SCRIPT_DIR"):
         monkeypatch.setattr(names, name, str(tmp_path / "pod" / name.lower()))
     (tmp_path / "pod").mkdir()
     return tmp_path / "pod"
@@ -126,9 +126,9 @@ def mounted(files: Mapping[str, str]) -> None:
         (folder / key).symlink_to(f"..data/{key}")
 
 
-def test_an_inline_script_is_in_the_configuration(pod: Path) -> None:
+def test_an_inline_script_is_mounted(pod: Path) -> None:
     script = Script.model_validate({"inline": "print()"})
-    assert inputs.script_path(script) == pod / "config_dir/script.py"
+    assert inputs.script_path(script) == pod / "script_dir/script.py"
 
 
 def test_a_configmaps_key_is_the_script(pod: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,11 +12,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from loopwright.api.report import Report, RunState
+from loopwright.api.report import MAX_CURVES, MAX_POINTS, Report, RunState
 from loopwright.api.trainingjob_status import MetricValue, Progress
 from loopwright.runtime import console, state
 from loopwright.runtime.mailbox import bounded
-from loopwright.runtime.state import MAX_METRICS, RunProgress
+from loopwright.runtime.state import MAX_METRICS, RunProgress, fewer
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -31,7 +32,7 @@ def told(*messages: Any) -> Report:
     progress = RunProgress(2)
     for message in messages:
         progress.receive(message)
-    return Report.model_validate_json(bounded(progress.report(RunState.RUNNING)))
+    return Report.model_validate_json(bounded(progress.report(RunState.RUNNING), fewer))
 
 
 def measured(*values: float, name: str = "loss") -> MetricValue:
@@ -256,3 +257,41 @@ def test_reports_of_any_numbers_can_be_read(sent: list[Any]) -> None:
             assert float(metric.min) <= float(metric.max)
     if report.progress is not None and report.progress.percent is not None:
         assert 0 <= report.progress.percent <= 100
+
+
+def curve_of(*values: float, **more: Any) -> Any:
+    """The curve of a metric after these values."""
+    messages = [
+        {"type": "report", "metrics": {"loss": value}, "step": 10 * place, **more}
+        for place, value in enumerate(values)
+    ]
+    return next(iter(told(*messages).curves), None)
+
+
+def test_a_metric_has_a_curve() -> None:
+    found = curve_of(2.0, math.nan, 1.0, math.inf, 0.1234567)
+    assert (found.name, found.steps, found.values) == ("loss", [0, 20, 40], [2.0, 1.0, 0.12346])
+    assert curve_of(math.nan) is None or curve_of(math.nan).values == []
+    assert curve_of(1.0, 2.0, step=None).steps == [0, 1]
+
+
+@pytest.mark.parametrize("count", [1, MAX_POINTS - 1, MAX_POINTS, 1000, 4097])
+def test_a_long_curve_loses_points_but_neither_end(count: int) -> None:
+    found = curve_of(*map(float, range(count)))
+    assert len(found.steps) == len(found.values) <= MAX_POINTS
+    assert found.values[0] == 0
+    assert found.steps[-1] == 10 * (count - 1)
+    gaps = {b - a for a, b in pairwise(found.steps[:-1])}
+    assert len(gaps) <= 1, "they are evenly spaced, but for the newest"
+
+
+def test_curves_go_first_when_the_mailbox_is_full() -> None:
+    messages = [
+        {"type": "report", "metrics": {f"m{n}": 1.0 for n in range(8)}, "step": step}
+        for step in range(100)
+    ]
+    report = told(*messages)
+    assert len(report.curves) == MAX_CURVES
+    less = fewer(report)
+    assert less is not None
+    assert (len(less.curves), less.metrics) == (MAX_CURVES // 2, report.metrics)

@@ -279,3 +279,20 @@ def test_a_mounted_configmap_has_the_digest_of_its_keys(tmp_path: Path) -> None:
         (version / key).write_text(key)
         (mounted / key).symlink_to(f"..data/{key}")
     assert digest(mounted) == digest(plain)
+
+
+def test_what_is_compressed_stays_as_it_is(claim: Path, tmp_path: Path) -> None:
+    folder = Folder("pvc://data/run")
+    (tmp_path / "plain").write_bytes(b"plain")
+    folder.write("a.gz", b"bytes")
+    folder.upload(tmp_path / "plain", "b.gz")
+    with folder.create("c.gz") as stream:
+        stream.write(b"more")
+    assert [(claim / "run" / f"{n}.gz").read_bytes() for n in "abc"] == [
+        b"bytes",
+        b"plain",
+        b"more",
+    ]
+    assert folder.read("a.gz") == b"bytes"
+    folder.download("b.gz", tmp_path / "back.gz")
+    assert (tmp_path / "back.gz").read_bytes() == b"plain"

@@ -14,17 +14,18 @@ from typing import Any
 import pytest
 
 from loopwright.api import names
-from loopwright.api.trainingjob_status import Artifacts, Cause
+from loopwright.api.trainingjob_status import Cause
+from loopwright.cli.logs import RANKS
 from loopwright.runtime import (
     channel,
     checkpoints,
     console,
-    environment,
     function,
     inputs,
     worker,
 )
 from loopwright.runtime.errors import RunError
+from loopwright.runtime.modeldir import Published
 from loopwright.runtime.storage import Folder
 from loopwright.runtime.worker import Worker
 
@@ -34,17 +35,13 @@ pytestmark = pytest.mark.timeout(30)
 @pytest.fixture(autouse=True)
 def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The pod's folders; nothing goes to the log of this container."""
-    for name in ("PVC_DIR", "CONFIG_DIR", "INPUTS_DIR"):
+    for name in ("PVC_DIR", "SCRIPT_DIR", "INPUTS_DIR"):
         (tmp_path / name.lower()).mkdir()
         monkeypatch.setattr(names, name, str(tmp_path / name.lower()))
     work = tmp_path / "work"
     for module in (inputs, worker):
         monkeypatch.setattr(module, "WORK", work)
-    for module in (environment, worker):
-        monkeypatch.setattr(module, "MODEL_DIR", work / "model")
-        monkeypatch.setattr(module, "CONFIG_DIR", work / "config")
-    for name in ("LOGS", "PROCESSES", "STOPPING"):
-        monkeypatch.setattr(worker, name, work / name.lower())
+    monkeypatch.setattr(worker, "STOPPING", work / "stopping")
     monkeypatch.setattr(console, "_container", lambda: None)
     monkeypatch.setenv("LOOPWRIGHT_RESUME_URI", "")
     monkeypatch.setenv(names.ENV_ATTEMPT, "2")
@@ -61,7 +58,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 def made(script: str = "pass", **spec: Any) -> Worker:
     """The worker of a job that runs this script."""
-    (Path(names.CONFIG_DIR) / names.INLINE_SCRIPT_KEY).write_text(script)
+    (Path(names.SCRIPT_DIR) / names.INLINE_SCRIPT_KEY).write_text(script)
     config = {
         "name": "digits",
         "namespace": "team",
@@ -89,7 +86,7 @@ print(os.environ["RANK"], os.environ["WORLD_SIZE"])
     assert [message["type"] for message in sent] == ["input"]
     told = one.publish([{"name": "loss", "value": "1"}], [{"name": "train", "uri": "pvc://data"}])
     assert told is not None
-    assert Artifacts.model_validate_json(told).model_uri == "pvc://models/digits/model"
+    assert Published.model_validate_json(told).artifacts.model_uri == "pvc://models/digits/model"
     assert (pod / "pvc_dir/models/digits/model/model.csv").read_text() == "1,2"
 
 
@@ -110,6 +107,19 @@ def test_each_process_of_a_pod_has_its_place(pod: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(pod)
     assert made(script).run(1, 2, 2, "m", 1).exit_code == 0
     assert ((pod / "2").read_text(), (pod / "3").read_text()) == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("place", "line"), [((1, 2, 2), "ranks 2 to 3 of 4"), ((1, 2, 1), "rank 1 of 2")]
+)
+def test_a_pod_says_which_ranks_it_runs(
+    place: tuple[int, int, int], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made("print('trains')").run(*place, "m", 1)
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first == f"loopwright: {line}"
+    assert RANKS.fullmatch(first)
+    assert all(text.endswith("trains") for text in rest)
 
 
 @pytest.mark.parametrize(("node", "count"), [(0, 1), (1, 0)])

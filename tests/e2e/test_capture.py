@@ -1,0 +1,123 @@
+"""Data capture on the real cluster: from requests through the gateway to rows in the bucket."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from typing import Any
+
+import httpx
+import pyarrow.parquet as pq
+import pytest
+from endpoints import Endpoint, variant
+from objects import s3_folder
+from pyarrow import fs
+from space import Space
+
+from eventually import eventually
+
+pytestmark = [pytest.mark.e2e, pytest.mark.extended]
+
+ROWS = 40
+
+
+class Captures:
+    """What is in the bucket below a folder."""
+
+    def __init__(self, bucket: fs.S3FileSystem, root: str) -> None:
+        self._bucket, self._root = bucket, root
+
+    def files(self, below: str = "") -> list[str]:
+        """Paths of all files."""
+        selector = fs.FileSelector(f"{self._root}{below}", recursive=True, allow_not_found=True)
+        found = self._bucket.get_file_info(selector)
+        return sorted(one.path for one in found if one.type == fs.FileType.File)
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """Captured requests, by id."""
+        tables = []
+        for path in self.files("/digits"):
+            if not path.endswith(".parquet") or "/year=2020/" in path:
+                continue
+            with self._bucket.open_input_stream(path) as stream:
+                tables.append(pq.read_table(io.BytesIO(stream.read())))
+        return {row["request_id"]: row for table in tables for row in table.to_pylist()}
+
+    def put(self, name: str) -> None:
+        """Makes a file."""
+        with self._bucket.open_output_stream(f"{self._root}/{name}") as stream:
+            stream.write(b"x")
+
+
+def ask(url: str, name: str, ids: list[str]) -> None:
+    """Sends a digit under each id; every request must be answered."""
+    with httpx.Client(trust_env=False, timeout=20) as http:
+        [one] = http.get(f"{url}/v2/models/{name}").json()["inputs"]
+        body = {"inputs": [{**one, "shape": [1, 64], "data": [float(i) for i in range(64)]}]}
+        for id in ids:
+            answer = http.post(
+                f"{url}/v2/models/{name}/infer", json=body, headers={"X-Request-Id": id}
+            )
+            assert answer.status_code == 200, answer.text
+            assert answer.headers["x-request-id"] == id
+
+
+@pytest.mark.usefixtures("digits")
+def test_requests_end_up_in_the_bucket_and_a_change_needs_no_rollout(
+    space: Space, s3: dict[str, str]
+) -> None:
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s3-credentials"}}
+    space.apply({**secret, "stringData": s3})
+    captures = Captures(s3_folder(s3, space.kubectl), f"loopwright/{space.name}/captures")
+    destination = {
+        "uri": f"s3://loopwright/{space.name}/captures",
+        "secretRef": {"name": "s3-credentials"},
+    }
+    capture = {
+        "destination": destination, "samplePercent": 100, "flushSeconds": 2, "retentionDays": 1,
+    }  # fmt: skip
+    endpoint = Endpoint(space, "digits").apply(variant(), dataCapture=capture)
+    url = endpoint.ready()["url"]
+    first = endpoint.status()["variants"][0]["serving"]["revision"]
+
+    ask(url, "digits", [f"first-{i}" for i in range(ROWS)])
+    eventually("all rows", lambda: len(captures.rows()) == ROWS)
+    row = captures.rows()["first-0"]
+    assert (row["endpoint"], row["variant"], row["revision"]) == ("digits", "main", first)
+    assert json.loads(row["request"])["inputs"][0]["data"][63] == 63.0
+    assert json.loads(row["response"])["outputs"]
+    endpoint.until("healthy", lambda _: endpoint.condition("CaptureHealthy")[0] == "True")
+
+    # A tighter redaction reaches the pods that run.
+    capture["redact"] = ["$.inputs[*].data"]
+    endpoint.apply(variant(), dataCapture=capture)
+
+    def redacted() -> bool:
+        # What comes while the pods change over is not kept.
+        ask(url, "digits", [f"later-{time.monotonic_ns()}"])
+        later = [row for id, row in captures.rows().items() if id.startswith("later-")]
+        return any('"[redacted]"' in row["request"] for row in later)
+
+    eventually("redaction", redacted, timeout=240)
+    assert endpoint.status()["variants"][0]["serving"]["revision"] == first
+
+    # What is old and of this endpoint goes; what is somebody else's stays.
+    hour = "main/year=2020/month=01/day=01/hour=00"
+    for name in ("pod-1577836800000000.parquet", "notes.txt"):
+        captures.put(f"digits/{hour}/{name}")
+    space.kubectl.run("delete", "pod", "-n", space.name, "-l",
+                      "app.kubernetes.io/name=loopwright-monitor")  # fmt: skip
+    eventually("deletion", lambda: len(captures.files(f"/digits/{hour}")) == 1, timeout=240)
+    assert captures.files(f"/digits/{hour}")[0].endswith("/notes.txt")
+
+    # A storage that refuses harms nobody, and is told.
+    capture["destination"] = {**destination, "uri": "s3://no-such-bucket/captures"}
+    endpoint.apply(variant(), dataCapture=capture)
+
+    def told(_: dict[str, Any]) -> bool:
+        ask(url, "digits", ["lost"])
+        return endpoint.condition("CaptureHealthy") == ("False", "UploadsFailing")
+
+    endpoint.until("trouble", told, timeout=300)
+    assert endpoint.status()["phase"] == "Ready"

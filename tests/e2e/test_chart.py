@@ -1,0 +1,91 @@
+"""The release is changed while a job runs, and has the console as well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+import scripts
+from helm import CHART, Helm
+from install import LOCAL, NAMESPACE, RELEASE
+from kubectl import Kubectl
+from space import Space
+
+from auditlog import AuditLog
+from eventually import eventually
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def helm(kubectl: Kubectl) -> Iterator[Helm]:
+    """Helm on the cluster, whose release is as it was in the end."""
+    found = Helm(kubectl.kubeconfig)
+    yield found
+    found.upgrade(RELEASE, CHART, NAMESPACE, LOCAL)
+    rolled_out(kubectl)
+
+
+def rolled_out(kubectl: Kubectl) -> None:
+    """Waits until all pods of the operator are those of the release."""
+    kubectl.run("-n", NAMESPACE, "rollout", "status", "deployment/loopwright", "--timeout=180s")
+
+
+def operators(kubectl: Kubectl) -> set[str]:
+    """The pods of the operator."""
+    found = kubectl.list("pods", NAMESPACE, "app.kubernetes.io/name=loopwright")
+    return {one["metadata"]["uid"] for one in found if "deletionTimestamp" not in one["metadata"]}
+
+
+def test_an_upgrade_leaves_a_running_job_alone(space: Space, helm: Helm, audit: AuditLog) -> None:
+    start, before = audit.mark(), operators(space.kubectl)
+    space.train("steady", scripts.COUNTING, hyperparameters={"epochs": "60"})
+    space.wait("steady", lambda s: (s.get("checkpoint") or {}).get("step", 0) >= 2)
+    [head] = space.pods("steady", "head")
+
+    settings = {**LOCAL["settings"], "workers": 8}
+    helm.upgrade(RELEASE, CHART, NAMESPACE, {**LOCAL, "settings": settings, "replicas": 2})
+    rolled_out(space.kubectl)
+    after = operators(space.kubectl)
+    assert len(after) == 2
+    assert not after & before
+
+    [same] = space.pods("steady", "head")
+    assert same["metadata"]["uid"] == head["metadata"]["uid"]
+    status = space.phase("steady", "Succeeded")
+    assert [attempt["number"] for attempt in status["attempts"]] == [1]
+    metrics = {one["name"]: float(one["value"]) for one in status["metrics"]}
+    assert (metrics["started_at"], metrics["epochs_in_history"]) == (0, 60)
+    assert audit.created(start, space.name, "rayjobs") == ["steady-a1"]
+
+
+def test_the_console_shows_people_what_they_may_see(space: Space, helm: Helm) -> None:
+    kubectl, owner = space.kubectl, f"--serviceaccount={space.name}:ada"
+    space.train("shown", scripts.QUICK)
+    for words in (
+        ["serviceaccount", "ada"], ["serviceaccount", "bob"],
+        ["rolebinding", "look", "--clusterrole=loopwright-view", owner],
+    ):  # fmt: skip
+        kubectl.run("create", *words, "-n", space.name)
+    helm.upgrade(RELEASE, CHART, NAMESPACE, {**LOCAL, "console": {"enabled": True}})
+    kubectl.run(
+        "-n", NAMESPACE, "rollout", "status", "deployment/loopwright-console", "--timeout=180s"
+    )
+    service = (kubectl.get("service", "loopwright-console", NAMESPACE) or {})["spec"]
+    base = f"http://{service['clusterIP']}:{service['ports'][0]['port']}"
+
+    def page(path: str, name: str) -> httpx.Response:
+        token = kubectl.run("create", "token", name, "-n", space.name).strip()
+        headers = {"Authorization": f"Bearer {token}"}
+        return httpx.get(base + path, headers=headers, trust_env=False, timeout=20)
+
+    overview = f"/?namespace={space.name}"
+    eventually("the job on the page", lambda: "tj/shown" in page(overview, "ada").text)
+    one = page(f"/{space.name}/trainingjobs/shown", "ada")
+    assert (one.status_code, "TrainingJob shown" in one.text) == (200, True)
+    assert "may not read" in page(f"/{space.name}/trainingjobs/shown", "bob").text
+    stranger = httpx.get(base + overview, trust_env=False, timeout=20)
+    assert "shown" not in stranger.text
+    assert "sign" in stranger.text.lower()
+    space.phase("shown", "Succeeded")

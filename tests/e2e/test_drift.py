@@ -1,0 +1,178 @@
+"""The whole circle on the real cluster: train, register, serve, drift, train again, roll out."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import datetime
+from typing import Any, Self
+
+import httpx
+import numpy as np
+import pytest
+from endpoints import Endpoint, variant
+from sklearn.datasets import load_digits
+from space import Space
+
+from eventually import eventually
+
+pytestmark = pytest.mark.e2e
+
+WINDOW = 20
+# For pods to start on a busy machine.
+PATIENCE = 180
+# Trains on digits as they come; when a monitor asks for it, on digits as they come by now.
+SCRIPT = """
+import os
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from loopwright import train
+
+x, y = load_digits(return_X_y=True)
+if "RETRAIN_MONITOR" in os.environ:
+    x = np.rot90(x.reshape(-1, 8, 8), axes=(1, 2)).reshape(-1, 64)
+x = x.astype(np.float32)
+known, held = slice(0, 1200), slice(1200, None)
+model = LogisticRegression(C=0.01, max_iter=500).fit(x[known], y[known])
+train.report({"accuracy": model.score(x[held], y[held])}, step=1, total_steps=1)
+train.save_model(model, x[:1], baseline=x[held])
+"""
+LIVE = {"model": {"modelRef": {"name": "digits", "alias": "live"}}}
+# A version is approved without a person, unless it reads digits badly.
+MODEL = {
+    "apiVersion": "loopwright.io/v1alpha1", "kind": "Model", "metadata": {"name": "digits"},
+    "spec": {
+        "requireApproval": True,
+        "autoApprove": {"requireMetrics": [{"metric": "accuracy", "min": "0.8"}]},
+    },
+}  # fmt: skip
+CANARY = {
+    "strategy": "Canary", "canaryPercent": 20, "bakeSeconds": 10, "checkSeconds": 10,
+    "minRequests": 5, "keepPreviousSeconds": 0,
+}  # fmt: skip
+MONITOR = {
+    "name": "drift", "kind": "DataDrift", "everySeconds": WINDOW, "minSamples": 200,
+    "violatedWindows": 2, "ofWindows": 2,
+    "onViolation": {"retrain": {"cooldownSeconds": 3600}},
+}  # fmt: skip
+
+
+class Users:
+    """Send digits all the time; after a while they hold them the wrong way."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self._url, self._name = f"{url}/v2/models/{name}", name
+        data = load_digits()
+        self._rows, self._labels = data.data.astype(np.float32), data.target
+        self.rotated = False
+        self.right: list[bool] = []
+        self.failures: list[str] = []
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._ask)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _ask(self) -> None:
+        chance = np.random.default_rng(1)
+        with httpx.Client(trust_env=False, timeout=20) as http:
+            [one] = http.get(self._url).json()["inputs"]
+            while not self._end.wait(0.2):
+                chosen = chance.integers(0, len(self._rows), 10)
+                rows = self._rows[chosen]
+                if self.rotated:
+                    rows = np.rot90(rows.reshape(-1, 8, 8), axes=(1, 2)).reshape(-1, 64)
+                sent = {**one, "shape": [10, 64], "data": rows.ravel().tolist()}
+                try:
+                    answer = http.post(f"{self._url}/infer", json={"inputs": [sent]})
+                except httpx.TransportError as error:
+                    self.failures.append(repr(error))
+                    continue
+                if answer.status_code != 200:
+                    self.failures.append(f"{answer.status_code} {answer.text[:200]}")
+                    continue
+                found = answer.json()["outputs"][0]["data"]
+                self.right += (np.asarray(found) == self._labels[chosen]).tolist()
+
+    def accuracy(self, rows: int = 200) -> float:
+        """Of the newest answers."""
+        return float(np.mean(self.right[-rows:]))
+
+
+def verdict(status: dict[str, Any]) -> dict[str, Any]:
+    """What the monitor says of the revision in use."""
+    serving = status["variants"][0]["serving"]["revision"]
+    found = [one for one in status.get("monitors", []) if one["revision"] == serving]
+    return found[0] if found else {}
+
+
+def windows(endpoint: Endpoint, number: int) -> None:
+    """Waits until so many more windows were judged."""
+    seen = {verdict(endpoint.status()).get("windowEnd")}
+
+    def more(status: dict[str, Any]) -> bool:
+        seen.add(verdict(status).get("windowEnd"))
+        return len(seen) > number
+
+    endpoint.until("windows", more, timeout=(number + 3) * WINDOW + PATIENCE)
+
+
+def well(status: dict[str, Any]) -> bool:
+    """Whether the revision in use is judged, and as it should be."""
+    return bool(verdict(status).get("state") == "OK")
+
+
+# It trains twice, and waits for about ten windows.
+@pytest.mark.timeout(1500)
+def test_the_loop_closes_by_itself(space: Space) -> None:
+    space.apply(MODEL)
+    space.train("digits", SCRIPT, register={"model": "digits", "aliases": ["live"]})
+    space.phase("digits", "Succeeded", timeout=600)
+    endpoint = Endpoint(space, "digits").apply(variant(**LIVE), rollout=CANARY, monitors=[MONITOR])
+    assert endpoint.condition("DriftDetected")[0] in ("", "Unknown")
+    url = endpoint.ready()["url"]
+    first = endpoint.status()["variants"][0]["serving"]["modelVersion"]
+
+    with Users(url, "digits") as users:
+        endpoint.until("the first verdict", well, 3 * WINDOW + PATIENCE)
+        selector = ("-n", space.name, "-l", "app.kubernetes.io/name=loopwright-monitor")
+        space.kubectl.run("delete", "pod", *selector, "--grace-period=0", "--force")
+        windows(endpoint, 2)
+        status = endpoint.status()
+        assert verdict(status)["state"] == "OK", verdict(status)
+        assert endpoint.condition("DriftDetected") == ("False", "AsExpected")
+        assert "retrains" not in status or status["retrains"] == []
+        assert users.accuracy() > 0.9
+
+        users.rotated, turned = True, time.time()
+        status = endpoint.until(
+            "drift", lambda one: bool(one.get("retrains")), 4 * WINDOW + PATIENCE
+        )
+        ended = datetime.fromisoformat(status["retrains"][0]["windowEnd"])
+        # Two windows that hold nothing else, and the one in which it began.
+        assert ended.timestamp() - turned <= 3 * WINDOW
+        assert endpoint.condition("DriftDetected")[0] == "True"
+        print(f"drift was told {time.time() - turned:.0f} s after it began: {verdict(status)}")
+
+        def served(one: dict[str, Any]) -> bool:
+            return bool(one["variants"][0]["serving"].get("modelVersion") != first)
+
+        status = endpoint.until("the new version", served, 600)
+        print(f"a new version served {time.time() - turned:.0f} s after drift began")
+        assert status["retrains"][0]["outcome"] == "Succeeded"
+        assert len(status["retrains"]) == 1
+        endpoint.until("quiet", well, 4 * WINDOW + PATIENCE)
+        eventually("answers of the new version", lambda: users.accuracy() > 0.9)
+        assert endpoint.condition("DriftDetected") == ("False", "AsExpected")
+    assert users.failures == []
+    approved = [one["status"]["approvedBy"] for one in space.kubectl.list("mv", space.name)]
+    assert approved == ["system:serviceaccount:loopwright-system:loopwright"] * 2
+    [job] = [one for one in space.kubectl.list("trainingjobs", space.name)
+             if one["metadata"]["name"] != "digits"]  # fmt: skip
+    assert job["metadata"]["annotations"]["loopwright.io/monitor"] == "drift"

@@ -1,0 +1,289 @@
+"""F5 to F10: two operators, old knowledge, and knowledge that never comes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import shutil
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from operators import Deployment, runs
+from proxy import Answer, Forward, Lines, Request
+from scenario import Ending, Scenario, Stage
+from scenarios import CHOSEN
+from scenarios.modelendpoint import PROMOTED, serves
+from scenarios.trainingjob import DELETED, JOB, RETRIED, SUCCESS, SUSPENDED, training_job, trains
+from theatre import Theatre
+from watches import duplicated, forgetful, swapped
+
+from controlplane import STATE, cluster_tool
+
+# A dead leader's Lease lasts 15 s, and is looked at every two.
+FAIL_OVER = 20.0
+
+
+@contextlib.asynccontextmanager
+async def second(stage: Stage) -> AsyncIterator[Deployment]:
+    """A stand-by beside the stage's operator."""
+    first = stage.deployment
+    log = first.log.with_suffix(".second.log")
+    log.touch()
+    settings = {**first.settings, "identity": "second"}
+    async with Deployment(first.zygote, first.kubeconfig, log, settings) as deployment:
+        yield deployment
+
+
+async def holder(stage: Stage) -> str:
+    """Who holds the Lease."""
+    lease = await stage.namespace.get("Lease", "loopwright-operator")
+    return str((lease or {}).get("spec", {}).get("holderIdentity"))
+
+
+@pytest.mark.parametrize("number", [1, 4, 8])
+async def test_a_leader_freezes_in_the_middle_of_a_write(theatre: Theatre, number: int) -> None:
+    """F5: SIGSTOP at the n-th write, which arrives when the other leads; then SIGCONT."""
+    calm = await theatre.calmly(SUCCESS)
+    async with theatre.stage(SUCCESS) as stage:
+        count, frozen, thawed = itertools.count(1), asyncio.Event(), asyncio.Event()
+
+        async def freeze(request: Request, forward: Forward) -> Answer:
+            if request.write and next(count) == number:
+                stage.deployment.signal(signal.SIGSTOP)
+                frozen.set()
+                await thawed.wait()
+            return await forward()
+
+        stage.proxy.fault = freeze
+        await stage.create()
+        finishing = asyncio.create_task(stage.finish())
+        await frozen.wait()
+        began = time.monotonic()
+        async with second(stage) as other:
+            while await holder(stage) != "second":  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+            took = time.monotonic() - began
+            print(f"fail-over after {took:.1f} s")
+            await asyncio.sleep(2)  # It is at work when the late write arrives.
+            thawed.set()
+            stage.deployment.signal(signal.SIGCONT)
+            ending = await finishing
+            assert await holder(stage) == "second"
+            assert not [line for line in other.lines() if "exception" in line]
+        assert took <= FAIL_OVER
+        assert runs(stage.deployment.pid)
+        assert stage.deployment.restarts == 0
+        ending.check(calm, SUCCESS)
+
+
+async def test_a_rolling_update(theatre: Theatre) -> None:
+    """F5: the new replica is there before the old one is told to stop, again and again."""
+    calm = await theatre.calmly(RETRIED)
+    async with theatre.stage(RETRIED, identity="") as stage:
+        await stage.create()
+        finishing = asyncio.create_task(stage.finish())
+        while not finishing.done():
+            async with second(stage):
+                await asyncio.sleep(3)
+                await stage.deployment.end(signal.SIGTERM)
+                await asyncio.sleep(3)
+        (await finishing).check(calm, RETRIED)
+
+
+class OldLists:
+    """Remembers what lists show, and later shows it once more, while watches say nothing.
+
+    Args:
+        only: Resources that are shown so; none means all, whose watches go on.
+    """
+
+    def __init__(self, *only: str) -> None:
+        self._only = only
+        self._known: dict[str, Answer] = {}
+        self.until = 0.0
+        self.shown = 0
+
+    async def __call__(self, request: Request, forward: Forward) -> Answer:
+        """The fault."""
+        if request.method != "GET" or request.name or not self._concerns(request):
+            return await forward()
+        path = f"{request.path}?{sorted(request.query.items())}"
+        if time.monotonic() < self.until and path in self._known:
+            self.shown += 1
+            return self._known[path]
+        self._known[path] = answer = await forward()
+        return answer
+
+    async def late(self, request: Request, lines: Lines) -> AsyncIterator[bytes]:
+        """The fault of watches."""
+        async for line in lines:
+            if self._only and self._concerns(request):
+                await asyncio.sleep(max(0.0, self.until - time.monotonic()))
+            yield line
+
+    def _concerns(self, request: Request) -> bool:
+        return not self._only or request.resource in self._only
+
+
+@pytest.mark.parametrize("only", [(), ("trainingjobs",)], ids=["all", "jobs"])
+@pytest.mark.parametrize("scenario", [RETRIED, SUSPENDED], ids=lambda s: s.name)
+async def test_a_restart_against_old_lists(
+    theatre: Theatre, scenario: Scenario, only: tuple[str, ...]
+) -> None:
+    """F6: for six seconds lists show what was there long ago; or those of jobs alone do.
+
+    Then the second attempt's RayJob is there, and the job that is seen knows only the first.
+    """
+    calm = await theatre.calmly(scenario)
+    async with theatre.stage(scenario) as stage:
+        old = OldLists(*only)
+        stage.proxy.fault, stage.proxy.watch_fault = old, old.late
+        await stage.create()
+        await stage.until(trains)
+        await stage.deployment.end(signal.SIGKILL)
+        await stage.until(lambda job: (job or {})["status"]["attempt"] == 2)
+        while not await stage.namespace.get("RayJob", f"{JOB}-a2"):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        old.until = time.monotonic() + 6
+        await stage.deployment.end(signal.SIGKILL)
+        ending = await stage.finish()
+        assert old.shown
+        ending.check(calm, scenario)
+
+
+async def test_a_restart_against_an_old_endpoint(theatre: Theatre) -> None:
+    """F6: it shows the revision that was replaced, and is gone."""
+    calm = await theatre.calmly(PROMOTED)
+    async with theatre.stage(PROMOTED) as stage:
+        old = OldLists("modelendpoints")
+        stage.proxy.fault, stage.proxy.watch_fault = old, old.late
+        await stage.create()
+        await stage.until(serves("v1"))
+        await stage.deployment.end(signal.SIGKILL)
+        await stage.until(serves("v2"))
+        old.until = time.monotonic() + 6
+        await stage.deployment.end(signal.SIGKILL)
+        while time.monotonic() < old.until + 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+        ending = await stage.finish()
+        assert old.shown
+        ending.check(calm, PROMOTED)
+
+
+@pytest.mark.parametrize("scenario", CHOSEN, ids=lambda s: s.name)
+async def test_events_that_never_come(theatre: Theatre, scenario: Scenario) -> None:
+    """F7: two of three watch events are lost; what is listed now and then must do."""
+    calm = await theatre.calmly(scenario)
+    async with theatre.stage(scenario, resync_seconds="2") as stage:
+        stage.proxy.watch_fault = forgetful
+        (await stage.play()).check(calm, scenario)
+
+
+@pytest.mark.parametrize("scenario", [RETRIED, SUSPENDED], ids=lambda s: s.name)
+async def test_states_that_are_never_seen(theatre: Theatre, scenario: Scenario) -> None:
+    """F7: the world goes on without waiting for the operator, which is slow."""
+
+    async def slow(request: Request, forward: Forward) -> Answer:
+        await asyncio.sleep(0.15 if request.write else 0)
+        return await forward()
+
+    async with theatre.stage(scenario) as stage:
+        stage.proxy.fault, stage.world.patient = slow, False
+        ending = await stage.play()
+        ending.check(await theatre.calmly(scenario), scenario, same=False)
+        assert ending.history[-1]["phase"] == "Succeeded"
+
+
+@pytest.mark.parametrize("fault", [duplicated, swapped], ids=["twice", "in another order"])
+@pytest.mark.parametrize("scenario", [RETRIED, SUSPENDED, DELETED], ids=lambda s: s.name)
+async def test_events_come_twice_or_in_another_order(
+    theatre: Theatre, scenario: Scenario, fault: object
+) -> None:
+    """F8: no extra writes."""
+    calm = await theatre.calmly(scenario)
+    async with theatre.stage(scenario) as stage:
+        stage.proxy.watch_fault = fault
+        ending = await stage.play()
+        ending.check(calm, scenario)
+        assert len(ending.writes) <= len(calm.writes) + 1
+
+
+async def created_again(stage: Stage) -> Ending:
+    """A job trains; it is deleted and made anew while the operator is down."""
+    await stage.create()
+    await stage.until(trains)
+    async with stage.deployment.absent():
+        await stage.namespace.delete("TrainingJob", JOB)
+        await stage.namespace.create(training_job())
+    return await stage.finish()
+
+
+async def test_deleted_and_created_again_meanwhile(theatre: Theatre) -> None:
+    """F9: what belongs to the former job is not taken for the new one's."""
+    calm = await theatre.calmly(SUCCESS)
+    async with theatre.stage(SUCCESS) as stage:
+        ending = await created_again(stage)
+        assert ending.objects.keys() == calm.objects.keys()
+        assert ending.creations == {**SUCCESS.creations, "configmaps": 2, "rayjobs": 2}
+        assert ending.history[-1]["phase"] == "Succeeded"
+        assert [a["number"] for a in ending.history[-1]["attempts"]] == [1]
+        ending.check_log()
+
+
+@pytest.fixture
+def restorable() -> Iterator[Backup]:
+    """etcd's data, to be put back."""
+    backup = Backup(STATE)
+    yield backup
+    shutil.rmtree(backup.copy, ignore_errors=True)
+
+
+class Backup:
+    """etcd at one moment. The API server is started anew both for taking and for restoring it."""
+
+    def __init__(self, state: Path) -> None:
+        self.data, self.copy, self._pids = state / "etcd", state / "etcd.backup", state / "pids"
+
+    def take(self) -> None:
+        """Copies the data while nothing runs."""
+        self._stop()
+        shutil.copytree(self.data, self.copy)
+        cluster_tool("control-plane-up")
+
+    def restore(self) -> None:
+        """Puts it back."""
+        self._stop()
+        shutil.rmtree(self.data)
+        shutil.copytree(self.copy, self.data)
+        cluster_tool("control-plane-up")
+
+    def _stop(self) -> None:
+        for name in ("kube-apiserver", "etcd"):
+            pid = (self._pids / name).read_text().split()[0]
+            os.kill(int(pid), signal.SIGKILL)
+            # Nobody may ever collect the dead process.
+            stat = Path(f"/proc/{pid}/stat")
+            while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
+                time.sleep(0.05)
+
+
+async def test_etcd_is_restored_from_a_backup(theatre: Theatre, restorable: Backup) -> None:
+    """F10: resource versions go back; the operator looks anew and converges without a crash."""
+    scenario = RETRIED
+    calm = await theatre.calmly(scenario)
+    async with theatre.stage(scenario) as stage:
+        await stage.create()
+        await stage.until(trains)
+        await asyncio.to_thread(restorable.take)
+        await stage.until(lambda job: (job or {})["status"]["attempt"] == 2)
+        await asyncio.to_thread(restorable.restore)
+        ending = await stage.finish()
+        assert stage.deployment.restarts == 0
+        assert ending.objects.keys() == calm.objects.keys()
+        assert ending.history[-1]["phase"] == "Succeeded"
+        ending.check_log()

@@ -1,0 +1,68 @@
+"""F16 and F17: watches that end, and watches that say nonsense; F16's silence is in test_server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Final
+
+import pytest
+from faults import refuse
+from proxy import Fault, Request, WatchFault
+from scenario import Scenario
+from scenarios.trainingjob import DELETED, RETRIED, SUCCESS, SUSPENDED
+from theatre import Theatre
+from watches import cut, say_first
+
+
+def error(code: int) -> bytes:
+    """A watch's last line."""
+    status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code}
+    line = {"type": "ERROR", "object": {**status, "message": "injected", "reason": "Injected"}}
+    return json.dumps(line).encode() + b"\n"
+
+
+NONSENSE: Final = {
+    "malformed": b'{"type": "MODIFIED", "obj\n',
+    "of an unknown type": b'{"type": "RENAMED", "object": {"metadata": {}}}\n',
+    "of no object": b'{"type": "ADDED", "object": {}}\n',
+    "of a broken server": error(500),
+}
+
+
+async def survives(
+    theatre: Theatre, scenario: Scenario, watch_fault: WatchFault, fault: Fault | None = None
+) -> None:
+    """Plays a life with a fault of watches; it ends as without, and all is watched once."""
+    async with theatre.stage(scenario) as stage:
+        stage.proxy.watch_fault = watch_fault
+        stage.proxy.fault = fault or stage.proxy.fault
+        ending = await stage.play()
+        ending.check(await theatre.calmly(scenario), scenario)
+        assert stage.deployment.restarts == 0
+        assert sum(line["message"].startswith("this replica leads") for line in ending.log) == 1
+        assert len(stage.proxy.watched) == len(set(stage.proxy.watched))
+
+
+async def test_watches_that_end_every_second(theatre: Theatre) -> None:
+    """F16: each watch is closed properly after a second, again and again."""
+    async with asyncio.TaskGroup() as tasks:
+        for scenario in (RETRIED, SUSPENDED, DELETED):
+            tasks.create_task(survives(theatre, scenario, cut(1)))
+
+
+async def test_versions_that_are_gone(theatre: Theatre) -> None:
+    """F16: 410 in the stream, or instead of one."""
+
+    def watches(request: Request) -> bool:
+        return request.watch
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(survives(theatre, SUCCESS, say_first(error(410), times=3)))
+        tasks.create_task(survives(theatre, SUCCESS, cut(2), refuse(410, watches, times=10)))
+
+
+@pytest.mark.parametrize("name", NONSENSE)
+async def test_lines_that_mean_nothing(theatre: Theatre, name: str) -> None:
+    """F17: it is logged, the watch is begun again, and neither process nor leader ends."""
+    await survives(theatre, SUCCESS, say_first(NONSENSE[name], times=2))
