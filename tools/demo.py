@@ -1,10 +1,14 @@
-"""The README's main job: cluster, operator, a trained network, and what came of it.
+"""The main job of the README: cluster, operator, and once round the circle.
+
+A network is trained, registered, served and asked; better hyperparameters are searched for; and the
+best network that came of it is run over many rows.
 
 With a Docker engine and kind on PATH the cluster is a kind cluster; without, the embedded one.
 """
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import subprocess
 import sys
@@ -13,14 +17,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
-from follow import follow
+import circle
+import httpx
+from helm import Helm, HelmError
 from install import LOCAL_OPERATOR, LOCAL_RUNTIME, install
 from kubectl import ROOT, Kubectl, KubectlError
 
-EXAMPLE = ROOT / "examples" / "trainingjob-digits.yaml"
 KIND_CLUSTER = "loopwright"
 KUBERAY = "github.com/ray-project/kuberay/ray-operator/config/default?ref=v1.6.2"
+STEPS = ("train", "serve", "tune", "batch")
 
 
 def sh(*command: str) -> None:
@@ -50,6 +55,7 @@ def embedded() -> Kubectl:
 
 def kind() -> Kubectl:
     """A kind cluster with KubeRay, and the images loaded."""
+    Helm()  # Is told now when it is missing, rather than in ten minutes.
     kubeconfig = Path.home() / ".kube" / "loopwright-kind"
     kubeconfig.parent.mkdir(exist_ok=True)
     clusters = subprocess.run(
@@ -75,40 +81,35 @@ def step(title: str, work: Callable[[], Any]) -> Any:
     return result
 
 
-def train(kubectl: Kubectl) -> dict[str, Any]:
-    """Applies the example afresh and follows it to its end."""
-    job = next(d for d in yaml.safe_load_all(EXAMPLE.read_text()) if d["kind"] == "TrainingJob")
-    name, namespace = job["metadata"]["name"], job["metadata"].get("namespace", "default")
-    # A finished job is immutable history; a second demo trains again.
-    kubectl.run("delete", "trainingjob", name, "-n", namespace, "--ignore-not-found")
-    kubectl.apply(EXAMPLE, namespace=namespace)
-    return follow(kubectl, name, namespace)
+def go_round(kubectl: Kubectl, last: str) -> None:
+    """All steps up to the last one that was asked for."""
+    wanted = STEPS[: STEPS.index(last) + 1]
+    step(f"Training: {_path(circle.TRAINING)}", lambda: circle.train(kubectl))
+    if "serve" in wanted:
+        url = step(f"Serving: {_path(circle.ENDPOINT)}", lambda: circle.serve(kubectl))
+        if url is not None:
+            step("A prediction through the gateway", lambda: circle.predict(url))
+    if "tune" in wanted:
+        version = step(f"Tuning: {_path(circle.SWEEP)}", lambda: circle.tune(kubectl))
+    if "batch" in wanted:
+        step(f"A batch, with {version}", lambda: circle.batch(kubectl, version))
 
 
-def show(kubectl: Kubectl, status: dict[str, Any]) -> None:
-    """What came of it: metrics, the model directory, and the objects."""
-    artifacts = status.get("artifacts", {})
-    print()
-    for metric in status.get("metrics", []):
-        print(f"  {metric['name']:<16}{metric['value']}")
-    print(f"  {'model directory':<16}{artifacts.get('modelUri', '-')}")
-    print(f"  {'digest':<16}{artifacts.get('digest', '-')}\n")
-    print(kubectl.run("get", "ml", "-A"))
-    print(f"Look around: {kubectl.program} --kubeconfig {kubectl.kubeconfig} describe tj")
+def _path(example: Path) -> Path:
+    return example.relative_to(ROOT)
 
 
 def main() -> int:
-    """Entry point; exit code 1 when training did not succeed."""
+    """Entry point; exit code 1 when a step did not succeed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--until", choices=STEPS, default=STEPS[-1], help="the last step")
+    last = parser.parse_args().until
     try:
         kubectl = step("Cluster and images", kind if docker_answers() else embedded)
         step("Loopwright", lambda: install(kubectl))
-        status = step(f"Training: {EXAMPLE.relative_to(ROOT)}", lambda: train(kubectl))
-        show(kubectl, status)
-    except KubectlError as error:
+        go_round(kubectl, last)
+    except (KubectlError, HelmError, httpx.HTTPError) as error:
         print(f"\ndemo: {error}", file=sys.stderr)
-        return 1
-    if status["phase"] != "Succeeded":
-        print(f"demo: the job ended as {status['phase']}", file=sys.stderr)
         return 1
     return 0
 

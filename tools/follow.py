@@ -1,4 +1,4 @@
-"""Shows a TrainingJob's progress on a terminal until it ends."""
+"""Shows a job's progress on a terminal until it ends: a TrainingJob, a sweep or a batch."""
 
 from __future__ import annotations
 
@@ -35,17 +35,41 @@ def line(status: dict[str, Any]) -> str:
     if "percent" not in progress or phase in ENDED:
         return f"{phase:<13}{condition_message(status)}".rstrip()
     parts = [f"{phase:<13}{bar(progress['percent'])} {progress['percent']:>3} %"]
-    if "epoch" in progress:
-        parts.append(f"epoch {progress['epoch']}")
-    parts += [f"{m['name']} {m['value'][:7]}" for m in status.get("metrics", [])[:3]]
+    parts += _sweep(status) or _batch(status) or _training(status)
     if progress.get("etaSeconds"):
         parts.append(f"{progress['etaSeconds']} s left")
     return "  ".join(parts)
 
 
+def _training(status: dict[str, Any]) -> list[str]:
+    progress = status["progress"]
+    parts = [f"epoch {progress['epoch']}"] if "epoch" in progress else []
+    return parts + [f"{m['name']} {m['value'][:7]}" for m in status.get("metrics", [])[:3]]
+
+
+def _sweep(status: dict[str, Any]) -> list[str]:
+    trials = status.get("trials") or {}
+    if "finished" not in trials:
+        return []
+    parts = [f"{trials['finished']} trials", f"{trials.get('earlyStopped', 0)} stopped early"]
+    if best := status.get("best"):
+        parts.append(f"best {best['name']} {best.get('value', '')[:7]}")
+    return parts
+
+
+def _batch(status: dict[str, Any]) -> list[str]:
+    shards = status.get("shards") or {}
+    if "finished" not in shards:
+        return []
+    parts = [f"{shards['finished']} shards", f"{(status.get('records') or {}).get('read', 0)} rows"]
+    rate = status["progress"].get("recordsPerSecond")
+    return parts + ([f"{rate} rows/s"] if rate else [])
+
+
 def follow(
-    kubectl: Kubectl, name: str, namespace: str, *, timeout: float = 900, out: TextIO = sys.stdout
-) -> dict[str, Any]:
+    kubectl: Kubectl, name: str, namespace: str, *, kind: str = "TrainingJob",
+    timeout: float = 900, out: TextIO = sys.stdout,
+) -> dict[str, Any]:  # fmt: skip
     """Prints the job's progress until it ends, and returns its last status.
 
     On a terminal the line is rewritten; in a log each change of it is a line of its own.
@@ -55,9 +79,9 @@ def follow(
     """
     started, shown = time.monotonic(), ""
     while time.monotonic() - started < timeout:
-        job = kubectl.get("trainingjob", name, namespace)
+        job = kubectl.get(kind, name, namespace)
         if job is None:
-            raise KubectlError(f"TrainingJob {namespace}/{name} does not exist")
+            raise KubectlError(f"{kind} {namespace}/{name} does not exist")
         status: dict[str, Any] = job.get("status", {})
         text = f"  {time.monotonic() - started:5.0f} s  {line(status)}"
         if line(status) != shown or out.isatty():
@@ -68,4 +92,4 @@ def follow(
             out.write("\n" if out.isatty() else "")
             return status
         time.sleep(1)
-    raise KubectlError(f"TrainingJob {namespace}/{name} did not end within {timeout:.0f} s")
+    raise KubectlError(f"{kind} {namespace}/{name} did not end within {timeout:.0f} s")

@@ -1,4 +1,4 @@
-"""Installs the CRDs and the operator into a cluster, with locally built images by default."""
+"""Installs Loopwright into a cluster by its Helm charts, with locally built images."""
 
 from __future__ import annotations
 
@@ -6,34 +6,42 @@ import argparse
 import sys
 from pathlib import Path
 
-from kubectl import ROOT, Kubectl, KubectlError
+from helm import CHART, CRDS, Helm, HelmError, Values
+from kubectl import Kubectl, KubectlError
 
 NAMESPACE = "loopwright-system"
-OPERATOR_IMAGE = "ghcr.io/loopwright/operator:0.1.0"
-RUNTIME_IMAGE = "ghcr.io/loopwright/runtime:0.1.0"
+RELEASE = "loopwright"
+# As `make images` names them. serving-torch is built on demand.
+LOCAL: Values = {
+    "images": {"registry": "localhost", "tag": "dev"},
+    # That of the embedded cluster.
+    "settings": {"gateway": "gateway/loopwright"},
+}
 LOCAL_OPERATOR = "localhost/loopwright/operator:dev"
 LOCAL_RUNTIME = "localhost/loopwright/runtime:dev"
-
-
-def manifest(operator: str = LOCAL_OPERATOR, runtime: str = LOCAL_RUNTIME) -> str:
-    """deploy/operator.yaml with the given images in place of the published ones."""
-    text = (ROOT / "deploy" / "operator.yaml").read_text()
-    for published in (OPERATOR_IMAGE, RUNTIME_IMAGE):
-        if published not in text:
-            raise KubectlError(f"deploy/operator.yaml does not name {published}")
-    return text.replace(OPERATOR_IMAGE, operator).replace(RUNTIME_IMAGE, runtime)
+SPACE = f"""
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: {NAMESPACE}
+  labels: {{pod-security.kubernetes.io/enforce: restricted}}
+"""
 
 
 def install(kubectl: Kubectl) -> None:
-    """Applies CRDs and operator, and waits until it runs.
+    """Installs or upgrades both charts, and waits until the operator runs.
 
     A new image under the same tag does not change the Deployment, so its pods are replaced too.
+
+    Raises:
+        KubectlError: the cluster refuses, or the operator does not start.
+        HelmError: there is no Helm, or it refuses.
     """
-    kubectl.apply(*sorted((ROOT / "crds").glob("*.yaml")))
-    kubectl.run(
-        "wait", "--for=condition=Established", "--timeout=60s", "crd", "-l", "loopwright.io/crd"
-    )
-    kubectl.apply(text=manifest())
+    helm = Helm(kubectl.kubeconfig)
+    kubectl.apply(text=SPACE)
+    helm.upgrade(f"{RELEASE}-crds", CRDS, NAMESPACE, {})
+    kubectl.wait_for_crds()
+    helm.upgrade(RELEASE, CHART, NAMESPACE, LOCAL)
     kubectl.run("-n", NAMESPACE, "rollout", "restart", "deployment/loopwright")
     kubectl.run("-n", NAMESPACE, "rollout", "status", "deployment/loopwright", "--timeout=180s")
 
@@ -44,7 +52,7 @@ def main() -> int:
     parser.add_argument("--kubeconfig", type=Path, help="default: the embedded cluster's")
     try:
         install(Kubectl(parser.parse_args().kubeconfig))
-    except KubectlError as error:
+    except (KubectlError, HelmError) as error:
         print(f"install: {error}", file=sys.stderr)
         return 1
     print("Loopwright is installed: kubectl get ml -A")
