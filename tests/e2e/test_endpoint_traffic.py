@@ -107,7 +107,7 @@ def test_a_bad_canary_is_rolled_back(space: Space, server: dict[str, Any], check
             system = ["-n", "loopwright-system", "-l", "app.kubernetes.io/name=loopwright"]
             space.kubectl.run("delete", "pod", *system, "--grace-period=0", "--force")
         endpoint.until("the way back", lambda _: endpoint.condition("RolledBack")[0] == "True")
-        asking.seen(20)
+        asking.well()
         bad = len(asking.failures)
         asking.seen(200)
     status = endpoint.status()
