@@ -94,7 +94,8 @@ evidently-venv: .venv/evidently/.stamp ## Create the environment of what drift i
 .venv/evidently/.stamp: requirements/evidently.lock .venv/.stamp
 	rm -rf .venv/evidently
 	python3 -m venv .venv/evidently
-	.venv/evidently/bin/python -m pip install -q --require-hashes -r requirements/evidently.lock
+	@# The lock is complete; some releases of pip look for the pandas[parquet] that Evidently wants.
+	.venv/evidently/bin/python -m pip install -q --no-deps --require-hashes -r requirements/evidently.lock
 	@touch $@
 
 .PHONY: docs docs-check
