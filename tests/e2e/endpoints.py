@@ -13,13 +13,15 @@ from typing import Any, Self
 import httpx
 import yaml
 from install import LOCAL_RUNTIME
-from space import Space
+from space import PATIENCE, Space
 
 from eventually import eventually
 
 SMALL = {"cpu": "200m", "memory": "384Mi"}
 # Named in every answer by the Gateway, so that tests see who gave it.
 STICKY = {"sticky": {"header": "x-variant"}}
+# How long a request may take that is not about time.
+SECONDS = 60
 
 # A server of somebody's own, with the metrics that the monitor knows: it answers late, or with
 # errors.
@@ -100,18 +102,24 @@ class Endpoint:
         return told.get(name, {}).get("status", ""), told.get(name, {}).get("reason", "")
 
     def until(
-        self, what: str, check: Callable[[dict[str, Any]], bool], timeout: float = 240
+        self, what: str, check: Callable[[dict[str, Any]], bool], timeout: float = PATIENCE
     ) -> dict[str, Any]:
         """Waits until something can be said of its status."""
         deadline = time.monotonic() + timeout
         while not check(status := self.status()):
-            pods = self.space.kubectl.run("get", "pods", "-n", self.space.name, check=False)
-            assert time.monotonic() < deadline, f"{what}: {yaml.safe_dump(status)}\n{pods}"
+            assert time.monotonic() < deadline, self._explain(what, status)
             time.sleep(0.5)
         return status
 
+    def _explain(self, what: str, status: dict[str, Any]) -> str:
+        pods = self.space.kubectl.run("get", "pods", "-n", self.space.name, check=False)
+        return f"{what}: {yaml.safe_dump(status)}\n{pods}"
+
     def ready(self) -> dict[str, Any]:
-        """Waits until it serves what its spec says, and the Gateway sends requests there."""
+        """Waits until it serves what its spec says, and the Gateway sends requests there.
+
+        To all variants with a weight: a Gateway learns of their pods and of the route by and by.
+        """
         generation = (self.space.kubectl.get("mep", self.name, self.space.name) or {})["metadata"]
 
         def check(status: dict[str, Any]) -> bool:
@@ -121,19 +129,38 @@ class Endpoint:
 
         status = self.until("to be Ready", check)
         url = f"{status['url']}/v2/models/{self.name}"
-        eventually("the Gateway", lambda: httpx.get(url, trust_env=False).status_code == 200)
+        weighted = {one.partition(":")[0] for one in status["weights"].split(",")}
+        eventually("the Gateway", lambda: answering(url) in ({""}, weighted))
         return status
 
     def request(self) -> dict[str, Any]:
         """A request that the model takes."""
         url = f"{self.status()['url']}/v2/models/{self.name}"
-        described = httpx.get(url, trust_env=False).json()
+        described = httpx.get(url, trust_env=False, timeout=SECONDS).json()
         inputs = []
         for one in described["inputs"]:
             shape = [max(1, size) for size in one["shape"]]
             data = [0.0] * prod(shape)
             inputs.append({**one, "shape": shape, "data": data})
         return {"inputs": inputs}
+
+
+def answering(url: str, number: int = 20) -> set[str]:
+    """Which variants answer a few requests; nobody when one of these fails.
+
+    A route that does not say who answered gives one without a name.
+    """
+    found = set()
+    with httpx.Client(trust_env=False, timeout=SECONDS) as http:
+        for _ in range(number):
+            try:
+                answer = http.get(url)
+            except httpx.TransportError:
+                return set()
+            if answer.status_code != 200:
+                return set()
+            found.add(answer.headers.get("x-variant", ""))
+    return found
 
 
 @dataclass
@@ -176,7 +203,13 @@ class Load:
     def seen(self, number: int) -> None:
         """Waits until so many more answers came."""
         goal = sum(self.codes.values()) + number
-        eventually("answers", lambda: sum(self.codes.values()) >= goal, timeout=120)
+        eventually("answers", lambda: sum(self.codes.values()) >= goal, timeout=PATIENCE)
+
+    def split(self, number: int) -> Counter[str]:
+        """Who gave the next so many answers."""
+        before = self.variants.copy()
+        self.seen(number)
+        return self.variants.copy() - before
 
     def well(self, number: int = 100) -> None:
         """Waits until so many answers in a row were none of a failing pod.
@@ -192,7 +225,7 @@ class Load:
                 time.sleep(0.01)
             return len(self.failures) == bad
 
-        eventually("answers without a failure", check, timeout=120)
+        eventually("answers without a failure", check, timeout=PATIENCE)
 
 
 # Fits a small model in the head pod, in a moment.
@@ -211,7 +244,7 @@ train.save_model(LogisticRegression(C=0.01, max_iter=500).fit(x, y), x[:1])
 def train_digits(space: Space) -> str:
     """Trains and registers a small model; returns its URI."""
     space.train("digits", SCRIPT, register={"model": "digits", "aliases": ["live"]})
-    space.phase("digits", "Succeeded", timeout=600)
+    space.phase("digits", "Succeeded")
     [version] = eventually("the version", lambda: space.kubectl.list("modelversions", space.name))
     return str(version["spec"]["uri"])
 
