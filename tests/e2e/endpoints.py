@@ -177,7 +177,10 @@ class Load:
 
     def __enter__(self) -> Self:
         self._end = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(self.connections)]
+        self._answered = [0] * self.connections
+        self._threads = [
+            threading.Thread(target=self._ask, args=(one,)) for one in range(self.connections)
+        ]
         for thread in self._threads:
             thread.start()
         return self
@@ -187,18 +190,22 @@ class Load:
         for thread in self._threads:
             thread.join()
 
-    def _ask(self) -> None:
+    def _ask(self, connection: int) -> None:
         with httpx.Client(trust_env=False, timeout=20) as http:
             while not self._end.wait(self.pause):
-                try:
-                    answer = http.post(self.url, json=self.body)
-                except httpx.TransportError as error:
-                    self.failures.append(repr(error))
-                    continue
-                self.codes[answer.status_code] += 1
-                self.variants[answer.headers.get("x-variant", "")] += 1
-                if answer.status_code >= 500:
-                    self.failures.append(f"{answer.status_code} {answer.text[:200]}")
+                self._one(http)
+                self._answered[connection] += 1
+
+    def _one(self, http: httpx.Client) -> None:
+        try:
+            answer = http.post(self.url, json=self.body)
+        except httpx.TransportError as error:
+            self.failures.append(repr(error))
+            return
+        self.codes[answer.status_code] += 1
+        self.variants[answer.headers.get("x-variant", "")] += 1
+        if answer.status_code >= 500:
+            self.failures.append(f"{answer.status_code} {answer.text[:200]}")
 
     def seen(self, number: int) -> None:
         """Waits until so many more answers came."""
@@ -220,12 +227,21 @@ class Load:
         """
 
         def check() -> bool:
-            bad, goal = len(self.failures), sum(self.codes.values()) + number
-            while sum(self.codes.values()) < goal and len(self.failures) == bad:
-                time.sleep(0.01)
+            bad = len(self.failures)
+            self.seen(number)
+            self._settled()
             return len(self.failures) == bad
 
         eventually("answers without a failure", check, timeout=PATIENCE)
+
+    def _settled(self) -> None:
+        """Waits until all that was asked by now is answered."""
+        before = self._answered.copy()
+        eventually(
+            "what is under way",
+            lambda: all(map(int.__gt__, self._answered, before)),
+            timeout=PATIENCE,
+        )
 
 
 # Fits a small model in the head pod, in a moment.
