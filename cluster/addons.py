@@ -178,10 +178,10 @@ def programmed(namespace: str, gateway: str) -> None:
     """Waits until a Gateway takes traffic."""
     kubectl(
         "-n", namespace, "wait", f"gateway/{gateway}", "--for=condition=Programmed",
-        "--timeout=60s",
+        "--timeout=300s",
     )  # fmt: skip
 
 
 def rollout(namespace: str, deployment: str) -> None:
     """Waits until a Deployment has all its pods."""
-    kubectl("-n", namespace, "rollout", "status", f"deployment/{deployment}", "--timeout=120s")
+    kubectl("-n", namespace, "rollout", "status", f"deployment/{deployment}", "--timeout=600s")

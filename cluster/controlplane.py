@@ -121,5 +121,7 @@ def _apiserver(layout: Layout, node: object) -> None:
         f"--proxy-client-cert-file={keys}/front-proxy.crt",
         f"--proxy-client-key-file={keys}/front-proxy.key",
         f"--audit-policy-file={policy}", f"--audit-log-path={layout.logs}/audit.log",
+        # Tests read on from where they were; by default another file begins after 100 MB.
+        "--audit-log-maxsize=10000",
         "--allow-privileged=true", "--v=1",
     )  # fmt: skip

@@ -25,9 +25,12 @@ class AuditLog:
 
     def writes(self, since: int, user: str = OPERATOR) -> list[dict[str, Any]]:
         """Completed writes of a user after a mark, but for `NO_NEWS`."""
-        with self.path.open() as log:
-            log.seek(since)
-            events = [json.loads(line) for line in log if line.endswith("\n")]
+        with self.path.open("rb") as log:
+            if since:
+                # What was being written when it was marked is of before.
+                log.seek(since - 1)
+                log.readline()
+            events = [json.loads(line) for line in log if line.endswith(b"\n")]
         return [
             event
             for event in events

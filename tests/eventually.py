@@ -7,13 +7,16 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
-PATIENCE = 90.0
+# A busy machine takes minutes for what takes seconds, and whoever gives up early has failed.
+PATIENCE = 300.0
 
 
-def eventually(what: str, look: Callable[[], T], timeout: float = PATIENCE) -> T:
+def eventually(
+    what: str, look: Callable[[], T], timeout: float = PATIENCE, pause: float = 0.1
+) -> T:
     """Looks until there is an answer that counts as true."""
     deadline = time.monotonic() + timeout
     while not (found := look()):
         assert time.monotonic() < deadline, f"gave up waiting for {what}"
-        time.sleep(0.1)
+        time.sleep(pause)
     return found

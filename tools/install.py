@@ -43,7 +43,7 @@ def install(kubectl: Kubectl) -> None:
     kubectl.wait_for_crds()
     helm.upgrade(RELEASE, CHART, NAMESPACE, LOCAL)
     kubectl.run("-n", NAMESPACE, "rollout", "restart", "deployment/loopwright")
-    kubectl.run("-n", NAMESPACE, "rollout", "status", "deployment/loopwright", "--timeout=180s")
+    kubectl.run("-n", NAMESPACE, "rollout", "status", "deployment/loopwright", "--timeout=600s")
 
 
 def main() -> int:

@@ -23,6 +23,16 @@ from stored_model import StoredModel, store_model
 
 from auditlog import AuditLog
 
+# Of a test, with what it waits for before it begins. Parts of it have limits that say more.
+LIMIT_SECONDS = 3600
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Gives tests on the cluster the time that they may need on a slow machine."""
+    for item in items:
+        if item.get_closest_marker("e2e") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(LIMIT_SECONDS))
+
 
 def cluster_tool(*args: str) -> str:
     """Runs the cluster's own tool; what it prints on stdout is returned."""
@@ -45,21 +55,31 @@ def one_at_a_time(what: str) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def kubectl() -> Kubectl:
+def kubectl(testrun_uid: str) -> Kubectl:
     """kubectl on the embedded cluster, which is started, with Loopwright installed."""
     with one_at_a_time("e2e"):
-        cluster_tool("up")
-        cluster_tool("images")
-        cluster_tool("status")  # Fails when one of the cluster's programs is gone.
-        client = Kubectl()
-        install(client)
-    return client
+        done = HOME / "e2e.installed"
+        if not done.exists() or done.read_text() != testrun_uid:
+            cluster_tool("up")
+            cluster_tool("images")
+            cluster_tool("status")  # Fails when one of the cluster's programs is gone.
+            install(Kubectl())
+            # Another worker's tests may be under way when the next one gets here.
+            done.write_text(testrun_uid)
+    return Kubectl()
 
 
 @pytest.fixture
 def several_pods(kubectl: Kubectl) -> Iterator[None]:
     """For jobs of several pods: no other test has one meanwhile."""
     with one_at_a_time("several-pods"):
+        yield
+
+
+@pytest.fixture
+def release(kubectl: Kubectl) -> Iterator[None]:
+    """For those who change Loopwright's release: Helm refuses two at once."""
+    with one_at_a_time("release"):
         yield
 
 

@@ -13,13 +13,15 @@ from typing import Any, Self
 import httpx
 import yaml
 from install import LOCAL_RUNTIME
-from space import Space
+from space import PATIENCE, Space
 
 from eventually import eventually
 
 SMALL = {"cpu": "200m", "memory": "384Mi"}
 # Named in every answer by the Gateway, so that tests see who gave it.
 STICKY = {"sticky": {"header": "x-variant"}}
+# How long a request may take that is not about time.
+SECONDS = 60
 
 # A server of somebody's own, with the metrics that the monitor knows: it answers late, or with
 # errors.
@@ -100,18 +102,24 @@ class Endpoint:
         return told.get(name, {}).get("status", ""), told.get(name, {}).get("reason", "")
 
     def until(
-        self, what: str, check: Callable[[dict[str, Any]], bool], timeout: float = 240
+        self, what: str, check: Callable[[dict[str, Any]], bool], timeout: float = PATIENCE
     ) -> dict[str, Any]:
         """Waits until something can be said of its status."""
         deadline = time.monotonic() + timeout
         while not check(status := self.status()):
-            pods = self.space.kubectl.run("get", "pods", "-n", self.space.name, check=False)
-            assert time.monotonic() < deadline, f"{what}: {yaml.safe_dump(status)}\n{pods}"
+            assert time.monotonic() < deadline, self._explain(what, status)
             time.sleep(0.5)
         return status
 
+    def _explain(self, what: str, status: dict[str, Any]) -> str:
+        pods = self.space.kubectl.run("get", "pods", "-n", self.space.name, check=False)
+        return f"{what}: {yaml.safe_dump(status)}\n{pods}"
+
     def ready(self) -> dict[str, Any]:
-        """Waits until it serves what its spec says, and the Gateway sends requests there."""
+        """Waits until it serves what its spec says, and the Gateway sends requests there.
+
+        To all variants with a weight: a Gateway learns of their pods and of the route by and by.
+        """
         generation = (self.space.kubectl.get("mep", self.name, self.space.name) or {})["metadata"]
 
         def check(status: dict[str, Any]) -> bool:
@@ -121,19 +129,38 @@ class Endpoint:
 
         status = self.until("to be Ready", check)
         url = f"{status['url']}/v2/models/{self.name}"
-        eventually("the Gateway", lambda: httpx.get(url, trust_env=False).status_code == 200)
+        weighted = {one.partition(":")[0] for one in status["weights"].split(",")}
+        eventually("the Gateway", lambda: answering(url) in ({""}, weighted))
         return status
 
     def request(self) -> dict[str, Any]:
         """A request that the model takes."""
         url = f"{self.status()['url']}/v2/models/{self.name}"
-        described = httpx.get(url, trust_env=False).json()
+        described = httpx.get(url, trust_env=False, timeout=SECONDS).json()
         inputs = []
         for one in described["inputs"]:
             shape = [max(1, size) for size in one["shape"]]
             data = [0.0] * prod(shape)
             inputs.append({**one, "shape": shape, "data": data})
         return {"inputs": inputs}
+
+
+def answering(url: str, number: int = 20) -> set[str]:
+    """Which variants answer a few requests; nobody when one of these fails.
+
+    A route that does not say who answered gives one without a name.
+    """
+    found = set()
+    with httpx.Client(trust_env=False, timeout=SECONDS) as http:
+        for _ in range(number):
+            try:
+                answer = http.get(url)
+            except httpx.TransportError:
+                return set()
+            if answer.status_code != 200:
+                return set()
+            found.add(answer.headers.get("x-variant", ""))
+    return found
 
 
 @dataclass
@@ -150,7 +177,10 @@ class Load:
 
     def __enter__(self) -> Self:
         self._end = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(self.connections)]
+        self._answered = [0] * self.connections
+        self._threads = [
+            threading.Thread(target=self._ask, args=(one,)) for one in range(self.connections)
+        ]
         for thread in self._threads:
             thread.start()
         return self
@@ -160,23 +190,33 @@ class Load:
         for thread in self._threads:
             thread.join()
 
-    def _ask(self) -> None:
+    def _ask(self, connection: int) -> None:
         with httpx.Client(trust_env=False, timeout=20) as http:
             while not self._end.wait(self.pause):
-                try:
-                    answer = http.post(self.url, json=self.body)
-                except httpx.TransportError as error:
-                    self.failures.append(repr(error))
-                    continue
-                self.codes[answer.status_code] += 1
-                self.variants[answer.headers.get("x-variant", "")] += 1
-                if answer.status_code >= 500:
-                    self.failures.append(f"{answer.status_code} {answer.text[:200]}")
+                self._one(http)
+                self._answered[connection] += 1
+
+    def _one(self, http: httpx.Client) -> None:
+        try:
+            answer = http.post(self.url, json=self.body)
+        except httpx.TransportError as error:
+            self.failures.append(repr(error))
+            return
+        self.codes[answer.status_code] += 1
+        self.variants[answer.headers.get("x-variant", "")] += 1
+        if answer.status_code >= 500:
+            self.failures.append(f"{answer.status_code} {answer.text[:200]}")
 
     def seen(self, number: int) -> None:
         """Waits until so many more answers came."""
         goal = sum(self.codes.values()) + number
-        eventually("answers", lambda: sum(self.codes.values()) >= goal, timeout=120)
+        eventually("answers", lambda: sum(self.codes.values()) >= goal, timeout=PATIENCE)
+
+    def split(self, number: int) -> Counter[str]:
+        """Who gave the next so many answers."""
+        before = self.variants.copy()
+        self.seen(number)
+        return self.variants.copy() - before
 
     def well(self, number: int = 100) -> None:
         """Waits until so many answers in a row were none of a failing pod.
@@ -187,12 +227,21 @@ class Load:
         """
 
         def check() -> bool:
-            bad, goal = len(self.failures), sum(self.codes.values()) + number
-            while sum(self.codes.values()) < goal and len(self.failures) == bad:
-                time.sleep(0.01)
+            bad = len(self.failures)
+            self.seen(number)
+            self._settled()
             return len(self.failures) == bad
 
-        eventually("answers without a failure", check, timeout=120)
+        eventually("answers without a failure", check, timeout=PATIENCE)
+
+    def _settled(self) -> None:
+        """Waits until all that was asked by now is answered."""
+        before = self._answered.copy()
+        eventually(
+            "what is under way",
+            lambda: all(map(int.__gt__, self._answered, before)),
+            timeout=PATIENCE,
+        )
 
 
 # Fits a small model in the head pod, in a moment.
@@ -211,7 +260,7 @@ train.save_model(LogisticRegression(C=0.01, max_iter=500).fit(x, y), x[:1])
 def train_digits(space: Space) -> str:
     """Trains and registers a small model; returns its URI."""
     space.train("digits", SCRIPT, register={"model": "digits", "aliases": ["live"]})
-    space.phase("digits", "Succeeded", timeout=600)
+    space.phase("digits", "Succeeded")
     [version] = eventually("the version", lambda: space.kubectl.list("modelversions", space.name))
     return str(version["spec"]["uri"])
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import httpx
 from install import LOCAL_RUNTIME
-from space import Space
+from space import PATIENCE, Space
 
 from eventually import eventually
 
+# How long a request may take that is not about time.
+SECONDS = 60
 # Answers its name and how many requests it has had; what starts with /probe does not count.
 SERVER = """
 import http.server, itertools, json, os
@@ -87,14 +89,16 @@ def pod_of(space: Space, service: str) -> str:
 def ask(url: str, model: str, row: list[float]) -> list[float]:
     """What a model answers to a row of numbers, by v1."""
     body = {"instances": [row]}
-    answer = httpx.post(f"{url}/v1/models/{model}:predict", json=body, trust_env=False)
+    path = f"/v1/models/{model}:predict"
+    answer = httpx.post(f"{url}{path}", json=body, trust_env=False, timeout=SECONDS)
     [found] = answer.json()["predictions"]
     return list(found)
 
 
 def predictions(space: Space, service: str) -> int:
     """How many requests Loopwright's own server has answered in an InferenceService's only pod."""
-    text = httpx.get(f"{pod_of(space, service)}/metrics", trust_env=False).text
+    url = f"{pod_of(space, service)}/metrics"
+    text = httpx.get(url, trust_env=False, timeout=SECONDS).text
     counts = re.findall(r"^loopwright_serving_requests_total\{.*\} (\S+)$", text, re.MULTILINE)
     return int(sum(map(float, counts)))
 
@@ -130,7 +134,7 @@ def until_ready(space: Space, *names: str) -> None:
         states = {i["metadata"]["name"]: i.get("status", {}).get("conditions", []) for i in found}
         return all(condition(states.get(name, []), "Ready") == "True" for name in names)
 
-    eventually("the InferenceServices to be Ready", ready, timeout=180)
+    eventually("the InferenceServices to be Ready", ready, timeout=PATIENCE)
 
 
 def until_accepted(space: Space, route: str) -> None:

@@ -17,4 +17,7 @@ def s3_folder(credentials: dict[str, str], kubectl: Kubectl) -> fs.S3FileSystem:
         secret_key=credentials["AWS_SECRET_ACCESS_KEY"],
         endpoint_override=f"http://{service['spec']['clusterIP']}:7070",
         region="us-east-1",
+        # By default an answer has three seconds, of which a busy machine may need more.
+        connect_timeout=60,
+        request_timeout=60,
     )

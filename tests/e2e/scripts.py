@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+# Waits before an epoch, that of hyperparameter `hold`, until a test lets it go on.
+HOLD = """
+go = pathlib.Path("/mnt/loopwright/pvc/results/go")
+hold = int(train.hyperparameters().get("hold", "-1"))
+
+def held(epoch):
+    while epoch == hold and not go.exists():
+        time.sleep(0.2)
+"""
+
 # Counts epochs, one a second, and checkpoints each; shows that it continued by the epochs it did.
-COUNTING = """
+COUNTING = (
+    f"""
 import json, pathlib, sys, tempfile, time
 from loopwright import train
-
+{HOLD}"""
+    + """
 epochs = int(train.hyperparameters().get("epochs", "5"))
 start, done = 0, []
 previous = train.get_checkpoint()
@@ -14,6 +26,7 @@ if previous is not None:
     state = json.loads((pathlib.Path(previous) / "state.json").read_text())
     start, done = state["epoch"], state["done"]
 for epoch in range(start + 1, epochs + 1):
+    held(epoch)
     time.sleep(1)
     print("epoch", epoch, flush=True)
     done.append(epoch)
@@ -26,6 +39,7 @@ for epoch in range(start + 1, epochs + 1):
                  step=epoch, total_steps=epochs, epoch=epoch)
 print("finished", done, flush=True)
 """
+)
 
 QUICK = """
 from loopwright import train
@@ -44,10 +58,12 @@ IN_STEP = COUNTING.replace(
 ).replace("    time.sleep(1)\n", "    time.sleep(1)\n    dist.barrier()\n")
 
 # Checkpoints only when it is told to stop.
-GRACEFUL = """
+GRACEFUL = (
+    f"""
 import json, pathlib, signal, sys, tempfile, time
 from loopwright import train
-
+{HOLD}"""
+    + """
 previous = train.get_checkpoint()
 epoch = json.loads((previous / "state.json").read_text())["epoch"] if previous else 0
 
@@ -60,7 +76,9 @@ def save(*_):
 signal.signal(signal.SIGTERM, save)
 resumed_at = epoch
 while epoch < 20:
+    held(epoch)
     time.sleep(1)
     epoch += 1
     train.report({"resumed_at": resumed_at}, step=epoch, total_steps=20, epoch=epoch)
 """
+)

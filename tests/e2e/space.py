@@ -13,6 +13,10 @@ import pytest
 import yaml
 from kubectl import Kubectl
 
+from eventually import eventually
+
+# Pods alone may take minutes to start, once there is room for them.
+PATIENCE = 900.0
 ENDED = frozenset({"Succeeded", "Failed"})
 # Two tests with one such pod each fit into the two cores of a node at the same time.
 CPU = "800m"
@@ -50,7 +54,7 @@ class Space:
         self,
         name: str,
         until: Callable[[dict[str, Any]], bool],
-        timeout: float = 300,
+        timeout: float = PATIENCE,
         kind: str = "TrainingJob",
     ) -> dict[str, Any]:
         """Waits until the job's status satisfies `until`; shows the last one when it never does."""
@@ -71,7 +75,7 @@ class Space:
         return "\n".join([name, json.dumps(status, indent=1), *seen])
 
     def phase(
-        self, name: str, *phases: str, timeout: float = 300, kind: str = "TrainingJob"
+        self, name: str, *phases: str, timeout: float = PATIENCE, kind: str = "TrainingJob"
     ) -> dict[str, Any]:
         """Waits until the job is in one of the phases, failing early when it ended in another."""
         status = self.wait(name, lambda s: s.get("phase") in {*phases, *ENDED}, timeout, kind)
@@ -96,6 +100,14 @@ class Space:
             return None
         spec = json.loads(self.kubectl.run("get", "pv", volume, "-o", "json"))["spec"]
         return Path((spec.get("hostPath") or spec.get("local"))["path"])
+
+    def let_go(self, file: str = "go") -> None:
+        """Lets scripts go on that wait for a file on the claim.
+
+        Whoever disturbs a job must find it at work, however long a status is late.
+        """
+        folder = eventually("the claim's volume", self.folder, timeout=PATIENCE)
+        (folder / file).touch()
 
     def kill_pod(self, name: str) -> None:
         """SIGKILLs a pod: it gets no time to end."""

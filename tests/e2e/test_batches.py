@@ -11,7 +11,7 @@ from digit_rows import BAD, END, FILES, KIND, ROWS, DigitRows
 from kubectl import Kubectl
 from objects import s3_folder
 from pyarrow import fs
-from space import CPU, SEVERAL_PODS, Space
+from space import CPU, PATIENCE, SEVERAL_PODS, Space
 from stored_model import SECRET
 
 from eventually import eventually
@@ -31,7 +31,7 @@ def test_gzip_from_s3_to_s3(space: Space, kubectl: Kubectl, digit_rows: DigitRow
         resourcesPerWorker={"cpu": CPU, "memory": "2Gi"}, monitors=MONITORS,
     )  # fmt: skip
     space.apply(batch)
-    status = space.phase("scores", "Succeeded", timeout=400, kind=KIND)
+    status = space.phase("scores", "Succeeded", kind=KIND)
     good = FILES * ROWS
     assert status["records"] == {"read": good + len(BAD), "written": good, "failed": len(BAD)}
     assert (status["shards"]["total"], status["shards"]["done"]) == (FILES, FILES)
@@ -95,14 +95,15 @@ def test_a_killed_driver_repeats_no_shard_and_loses_no_row(
     )  # fmt: skip
     space.apply(batch)
     uid = space.job("killed", KIND)["metadata"]["uid"]
-    claim = eventually("the claim's volume", space.folder)
+    claim = eventually("the claim's volume", space.folder, timeout=PATIENCE)
     output = claim / "killed"
     staging = output / f"_staging-{uid}"
-    eventually("half of the shards", lambda: len(finished(staging)) >= FILES // 2, timeout=240)
+    half = FILES // 2
+    eventually("half of the shards", lambda: len(finished(staging)) >= half, timeout=PATIENCE)
     before = finished(staging)
     [head] = space.pods("killed", "head")
     space.kill_pod(head["metadata"]["name"])
-    status = space.phase("killed", "Succeeded", timeout=400, kind=KIND)
+    status = space.phase("killed", "Succeeded", kind=KIND)
 
     assert status["failures"] == {"application": 0, "infrastructure": 1}
     assert len(before) <= status["shards"]["resumed"] < FILES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import httpx
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture
-def helm(kubectl: Kubectl) -> Iterator[Helm]:
+def helm(kubectl: Kubectl, release: None) -> Iterator[Helm]:
     """Helm on the cluster, whose release is as it was in the end."""
     found = Helm(kubectl.kubeconfig)
     yield found
@@ -29,7 +30,7 @@ def helm(kubectl: Kubectl) -> Iterator[Helm]:
 
 def rolled_out(kubectl: Kubectl) -> None:
     """Waits until all pods of the operator are those of the release."""
-    kubectl.run("-n", NAMESPACE, "rollout", "status", "deployment/loopwright", "--timeout=180s")
+    kubectl.run("-n", NAMESPACE, "rollout", "status", "deployment/loopwright", "--timeout=600s")
 
 
 def operators(kubectl: Kubectl) -> set[str]:
@@ -40,23 +41,27 @@ def operators(kubectl: Kubectl) -> set[str]:
 
 def test_an_upgrade_leaves_a_running_job_alone(space: Space, helm: Helm, audit: AuditLog) -> None:
     start, before = audit.mark(), operators(space.kubectl)
-    space.train("steady", scripts.COUNTING, hyperparameters={"epochs": "60"})
+    space.train("steady", scripts.COUNTING, hyperparameters={"epochs": "30", "hold": "8"})
     space.wait("steady", lambda s: (s.get("checkpoint") or {}).get("step", 0) >= 2)
     [head] = space.pods("steady", "head")
 
     settings = {**LOCAL["settings"], "workers": 8}
     helm.upgrade(RELEASE, CHART, NAMESPACE, {**LOCAL, "settings": settings, "replicas": 2})
     rolled_out(space.kubectl)
-    after = operators(space.kubectl)
-    assert len(after) == 2
-    assert not after & before
 
+    def replaced() -> bool:
+        # Another test may have killed one just now, which comes back.
+        after = operators(space.kubectl)
+        return len(after) == 2 and not after & before
+
+    eventually("two other operators", replaced)
     [same] = space.pods("steady", "head")
     assert same["metadata"]["uid"] == head["metadata"]["uid"]
+    space.let_go()
     status = space.phase("steady", "Succeeded")
     assert [attempt["number"] for attempt in status["attempts"]] == [1]
     metrics = {one["name"]: float(one["value"]) for one in status["metrics"]}
-    assert (metrics["started_at"], metrics["epochs_in_history"]) == (0, 60)
+    assert (metrics["started_at"], metrics["epochs_in_history"]) == (0, 30)
     assert audit.created(start, space.name, "rayjobs") == ["steady-a1"]
 
 
@@ -70,7 +75,7 @@ def test_the_console_shows_people_what_they_may_see(space: Space, helm: Helm) ->
         kubectl.run("create", *words, "-n", space.name)
     helm.upgrade(RELEASE, CHART, NAMESPACE, {**LOCAL, "console": {"enabled": True}})
     kubectl.run(
-        "-n", NAMESPACE, "rollout", "status", "deployment/loopwright-console", "--timeout=180s"
+        "-n", NAMESPACE, "rollout", "status", "deployment/loopwright-console", "--timeout=600s"
     )
     service = (kubectl.get("service", "loopwright-console", NAMESPACE) or {})["spec"]
     base = f"http://{service['clusterIP']}:{service['ports'][0]['port']}"
@@ -78,14 +83,21 @@ def test_the_console_shows_people_what_they_may_see(space: Space, helm: Helm) ->
     def page(path: str, name: str) -> httpx.Response:
         token = kubectl.run("create", "token", name, "-n", space.name).strip()
         headers = {"Authorization": f"Bearer {token}"}
-        return httpx.get(base + path, headers=headers, trust_env=False, timeout=20)
+        return httpx.get(base + path, headers=headers, trust_env=False, timeout=60)
 
     overview = f"/?namespace={space.name}"
-    eventually("the job on the page", lambda: "tj/shown" in page(overview, "ada").text)
+
+    def shown() -> bool:
+        # A Service leads to pods that are ready, but not from that moment on.
+        with contextlib.suppress(httpx.TransportError):
+            return "tj/shown" in page(overview, "ada").text
+        return False
+
+    eventually("the job on the page", shown)
     one = page(f"/{space.name}/trainingjobs/shown", "ada")
     assert (one.status_code, "TrainingJob shown" in one.text) == (200, True)
     assert "may not read" in page(f"/{space.name}/trainingjobs/shown", "bob").text
-    stranger = httpx.get(base + overview, trust_env=False, timeout=20)
+    stranger = httpx.get(base + overview, trust_env=False, timeout=60)
     assert "shown" not in stranger.text
     assert "sign" in stranger.text.lower()
     space.phase("shown", "Succeeded")

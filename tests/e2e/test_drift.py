@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Self
 
@@ -12,15 +13,16 @@ import numpy as np
 import pytest
 from endpoints import Endpoint, variant
 from sklearn.datasets import load_digits
-from space import Space
+from space import PATIENCE, Space
 
 from eventually import eventually
+from loopwright.api import names
+from loopwright.api.endpoint_report import VerdictsReport
+from loopwright.api.monitoring_status import MonitorState, WindowVerdict
 
 pytestmark = pytest.mark.e2e
 
 WINDOW = 20
-# For pods to start on a busy machine.
-PATIENCE = 180
 # Trains on digits as they come; when a monitor asks for it, on digits as they come by now.
 SCRIPT = """
 import os
@@ -112,64 +114,95 @@ def verdict(status: dict[str, Any]) -> dict[str, Any]:
     return found[0] if found else {}
 
 
+def reported(endpoint: Endpoint) -> Iterator[WindowVerdict]:
+    """The newest verdicts that say something, from the monitor itself.
+
+    A window lasts as long as the operator may be away when another test has killed it.
+    """
+    space, name = endpoint.space, names.observed_name(endpoint.name)
+    text = (space.kubectl.get("configmap", name, space.name) or {}).get("data", {})
+    if told := text.get(names.VERDICTS_KEY):
+        for one in VerdictsReport.model_validate_json(told).verdicts:
+            if one.state in (MonitorState.OK, MonitorState.VIOLATED):
+                yield one
+
+
 def windows(endpoint: Endpoint, number: int) -> None:
-    """Waits until so many more windows were judged."""
-    seen = {verdict(endpoint.status()).get("windowEnd")}
+    """Waits until so many more windows were judged, none of which raises an alarm."""
+    known = {one.window_end for one in reported(endpoint)}
+    seen: set[datetime | None] = set()
 
-    def more(status: dict[str, Any]) -> bool:
-        seen.add(verdict(status).get("windowEnd"))
-        return len(seen) > number
+    def more() -> bool:
+        found = list(reported(endpoint))
+        assert all(one.state is MonitorState.OK for one in found), found
+        seen.update(one.window_end for one in found)
+        return len(seen - known) >= number
 
-    endpoint.until("windows", more, timeout=(number + 3) * WINDOW + PATIENCE)
+    eventually("windows", more, timeout=PATIENCE, pause=1)
+
+
+def alarm(endpoint: Endpoint, since: float) -> int:
+    """Waits for one; returns the number of windows that ended and were judged since, with its."""
+    ends = set()
+
+    def raised() -> bool:
+        found = [
+            one
+            for one in reported(endpoint)
+            if one.window_end is not None and one.window_end.timestamp() > since
+        ]
+        ends.update(one.window_end for one in found)
+        return any(one.state is MonitorState.VIOLATED for one in found)
+
+    eventually("an alarm", raised, timeout=PATIENCE, pause=1)
+    return len(ends)
+
+
+def drifted(status: dict[str, Any]) -> tuple[str, str]:
+    """Status and reason of DriftDetected."""
+    told = next((one for one in status["conditions"] if one["type"] == "DriftDetected"), {})
+    return told.get("status", ""), told.get("reason", "")
 
 
 def well(status: dict[str, Any]) -> bool:
     """Whether the revision in use is judged, and as it should be."""
-    return bool(verdict(status).get("state") == "OK")
+    good = drifted(status) == ("False", "AsExpected")
+    return good and bool(verdict(status).get("state") == "OK")
 
 
-# It trains twice, and waits for about ten windows.
-@pytest.mark.timeout(1500)
 def test_the_loop_closes_by_itself(space: Space) -> None:
     space.apply(MODEL)
     space.train("digits", SCRIPT, register={"model": "digits", "aliases": ["live"]})
-    space.phase("digits", "Succeeded", timeout=600)
+    space.phase("digits", "Succeeded")
     endpoint = Endpoint(space, "digits").apply(variant(**LIVE), rollout=CANARY, monitors=[MONITOR])
     assert endpoint.condition("DriftDetected")[0] in ("", "Unknown")
     url = endpoint.ready()["url"]
     first = endpoint.status()["variants"][0]["serving"]["modelVersion"]
 
     with Users(url, "digits") as users:
-        endpoint.until("the first verdict", well, 3 * WINDOW + PATIENCE)
+        endpoint.until("the first verdict", well)
         selector = ("-n", space.name, "-l", "app.kubernetes.io/name=loopwright-monitor")
         space.kubectl.run("delete", "pod", *selector, "--grace-period=0", "--force")
         windows(endpoint, 2)
-        status = endpoint.status()
-        assert verdict(status)["state"] == "OK", verdict(status)
-        assert endpoint.condition("DriftDetected") == ("False", "AsExpected")
+        status = endpoint.until("no drift", well)
         assert "retrains" not in status or status["retrains"] == []
-        assert users.accuracy() > 0.9
+        assert users.accuracy(1000) > 0.9
 
         users.rotated, turned = True, time.time()
-        status = endpoint.until(
-            "drift", lambda one: bool(one.get("retrains")), 4 * WINDOW + PATIENCE
-        )
-        ended = datetime.fromisoformat(status["retrains"][0]["windowEnd"])
         # Two windows that hold nothing else, and the one in which it began.
-        assert ended.timestamp() - turned <= 3 * WINDOW
-        assert endpoint.condition("DriftDetected")[0] == "True"
-        print(f"drift was told {time.time() - turned:.0f} s after it began: {verdict(status)}")
+        assert alarm(endpoint, turned) <= 3
+        print(f"drift was seen {time.time() - turned:.0f} s after it began")
+        endpoint.until("drift", lambda one: bool(one.get("retrains")) and drifted(one)[0] == "True")
 
         def served(one: dict[str, Any]) -> bool:
             return bool(one["variants"][0]["serving"].get("modelVersion") != first)
 
-        status = endpoint.until("the new version", served, 600)
+        status = endpoint.until("the new version", served, 2 * PATIENCE)
         print(f"a new version served {time.time() - turned:.0f} s after drift began")
         assert status["retrains"][0]["outcome"] == "Succeeded"
         assert len(status["retrains"]) == 1
-        endpoint.until("quiet", well, 4 * WINDOW + PATIENCE)
+        endpoint.until("quiet", well)
         eventually("answers of the new version", lambda: users.accuracy() > 0.9)
-        assert endpoint.condition("DriftDetected") == ("False", "AsExpected")
     assert users.failures == []
     approved = [one["status"]["approvedBy"] for one in space.kubectl.list("mv", space.name)]
     assert approved == ["system:serviceaccount:loopwright-system:loopwright"] * 2

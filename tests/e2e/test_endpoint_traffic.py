@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from typing import Any
 
 import httpx
 import pytest
-from endpoints import Endpoint, Load, odd_server, train_digits, variant
+from endpoints import SECONDS, Endpoint, Load, odd_server, train_digits, variant
 from space import Space
 from stored_model import SECRET, StoredModel
 
@@ -41,6 +42,11 @@ def replaced(path: str, value: Any) -> dict[str, Any]:
     return {"op": "add", "path": path, "value": value}
 
 
+def turned(answers: Counter[str]) -> bool:
+    """Whether b has most of the traffic, by far."""
+    return answers["b"] > 2 * answers["a"]
+
+
 @pytest.mark.usefixtures("digits")
 def test_a_split_a_sticky_client_and_a_change_of_weights(space: Space) -> None:
     endpoint = Endpoint(space, "digits").apply(
@@ -51,7 +57,7 @@ def test_a_split_a_sticky_client_and_a_change_of_weights(space: Space) -> None:
     endpoint.ready()
     url = f"{endpoint.status()['url']}/v2/models/digits/infer"
     body = endpoint.request()
-    with httpx.Client(trust_env=False) as http:
+    with httpx.Client(trust_env=False, timeout=SECONDS) as http:
         answers = [http.post(url, json=body) for _ in range(REQUESTS)]
         assert {one.status_code for one in answers} == {200}
         share = [one.headers["x-variant"] for one in answers].count("b")
@@ -68,20 +74,25 @@ def test_a_split_a_sticky_client_and_a_change_of_weights(space: Space) -> None:
             replaced("/spec/variants/1/weight", 80),
         )
         endpoint.until("other weights", lambda status: status["weights"] == "a:20,b:80")
-        asking.seen(100)
-        before = asking.variants.copy()
-        asking.seen(600)
-        after = asking.variants - before
+        # The status says what the route says, which the gateway follows a while later.
+        eventually("the gateway to follow", lambda: turned(asking.split(100)))
+        after = asking.split(600)
         # Another model server: a rollout under load.
+        old = endpoint.status()["variants"][0]["serving"]["revision"]
         patch(endpoint, replaced("/spec/variants/0/pod", {"annotations": {"restarted": "1"}}))
-        endpoint.until("a rollout", lambda status: "rollout" in status["variants"][0])
-        endpoint.until("its end", lambda status: status["retired"] != [])
+        # How long each of its steps can be seen, nobody knows; where it ends, it stays.
+        endpoint.until("another revision", lambda s: s["variants"][0]["serving"]["revision"] != old)
         endpoint.until("the old one to go", lambda status: status["retired"] == [])
         asking.seen(200)
     assert asking.failures == []
-    assert after["b"] > 2 * after["a"]
+    assert turned(after)
     left = {pod["metadata"]["uid"] for pod in space.kubectl.list("pods", space.name)}
     assert pods & left, "a change of weights restarted pods"
+
+
+def tried(variant: dict[str, Any]) -> bool:
+    """Whether a canary has its share, or has had it already."""
+    return variant.get("rollout", {}).get("percent") == 20 or "rejected" in variant
 
 
 @pytest.mark.usefixtures("digits")
@@ -99,13 +110,10 @@ def test_a_bad_canary_is_rolled_back(space: Space, server: dict[str, Any], check
     with load(endpoint, pause=0.02) as asking:
         asking.seen(50)
         patch(endpoint, replaced("/spec/variants/0/runtime", server))
-        endpoint.until(
-            "a canary", lambda s: s["variants"][0].get("rollout", {}).get("percent") == 20
-        )
+        endpoint.until("a canary", lambda status: tried(status["variants"][0]))
         if check == "errors":
             # Whoever takes over finds a rollout under way, and ends it in the same way.
-            system = ["-n", "loopwright-system", "-l", "app.kubernetes.io/name=loopwright"]
-            space.kubectl.run("delete", "pod", *system, "--grace-period=0", "--force")
+            space.kill_operator()
         endpoint.until("the way back", lambda _: endpoint.condition("RolledBack")[0] == "True")
         asking.well()
         bad = len(asking.failures)
@@ -129,9 +137,11 @@ def test_pods_follow_the_load(space: Space) -> None:
     )  # fmt: skip
     endpoint.ready()
     with load(endpoint, connections=8):
-        endpoint.until("two pods", lambda status: status["replicas"] == 2, timeout=300)
-    endpoint.until("one pod", lambda status: status["replicas"] == 1, timeout=300)
-    assert endpoint.condition("AutoscalingReady")[0] == "True"
+        endpoint.until("two pods", lambda status: status["replicas"] == 2)
+    endpoint.until("one pod", lambda status: status["replicas"] == 1)
+    endpoint.until(
+        "an autoscaler that works", lambda _: endpoint.condition("AutoscalingReady")[0] == "True"
+    )
 
 
 def test_models_that_must_not_be_served(space: Space, digits: StoredModel) -> None:
@@ -169,7 +179,7 @@ def test_nothing_is_left_of_a_deleted_endpoint(space: Space) -> None:
     train_digits(space)
     trained = variant(model={"trainingJobRef": {"name": "digits"}})
     Endpoint(space, "digits").apply(trained).ready()
-    space.kubectl.run("delete", "mep", "digits", "-n", space.name, "--timeout=60s")
+    space.kubectl.run("delete", "mep", "digits", "-n", space.name, "--timeout=300s")
     kinds = (
         "inferenceservices,deployments,services,httproutes,controllerrevisions,hpa,pdb,configmaps"
     )

@@ -49,7 +49,7 @@ def test_mistakes_are_named_in_one_line(space: Space, s3: dict[str, str]) -> Non
         job["spec"] |= spec
         space.apply(job)
     for name, (_, reason, text) in WRONG.items():
-        status = space.phase(name, "Failed", timeout=400)
+        status = space.phase(name, "Failed")
         error = status["lastError"]
         assert (error["reason"], error["retriable"]) == (reason, False), space.explain(name, status)
         assert text in error["message"]

@@ -13,7 +13,7 @@ import yaml
 from kubectl import ROOT
 from objects import s3_folder
 from pyarrow import fs
-from space import Space
+from space import PATIENCE, Space
 
 pytestmark = pytest.mark.e2e
 
@@ -57,7 +57,7 @@ def test_example_does_its_job(example: Path, space: Space, request: pytest.Fixtu
         space.apply({**secret, "stringData": credentials})
     space.apply(*documents(example))
     name = job["metadata"]["name"]
-    status = space.phase(name, "Succeeded", timeout=600, kind=job["kind"])
+    status = space.phase(name, "Succeeded", timeout=2 * PATIENCE, kind=job["kind"])
     PROMISES[example.stem](status)
     if credentials is not None:
         check_stored(s3_folder(credentials, space.kubectl), status)

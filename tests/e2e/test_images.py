@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from install import LOCAL_OPERATOR, LOCAL_RUNTIME
 from sbom import BY_FILE, PERMISSIVE
-from space import Space
+from space import PATIENCE, Space
 
 from eventually import eventually
 
@@ -46,13 +46,15 @@ def looked_into(space: Space, image: str) -> dict[str, Any]:
     }
     security = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
     spec = {"restartPolicy": "Never", "securityContext": security, "containers": [container]}
+    # It comes by itself in a new namespace; a pod that comes earlier is refused.
+    eventually("an account", lambda: space.kubectl.get("serviceaccount", "default", space.name))
     space.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "look"}, "spec": spec})
 
     def ended() -> bool:
         pod = space.kubectl.get("pod", "look", space.name) or {}
         return pod.get("status", {}).get("phase") in {"Succeeded", "Failed"}
 
-    eventually("the pod to end", ended)
+    eventually("the pod to end", ended, timeout=PATIENCE)
     seen: dict[str, Any] = json.loads(space.kubectl.run("logs", "look", "-n", space.name))
     return seen
 

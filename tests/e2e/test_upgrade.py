@@ -97,7 +97,7 @@ def at_work(space: Space) -> dict[str, str]:
     return found
 
 
-@pytest.mark.usefixtures("digits")
+@pytest.mark.usefixtures("digits", "release")
 def test_up_and_down_under_load(space: Space, before: Path, audit: AuditLog) -> None:
     kubectl = space.kubectl
     try:

@@ -155,15 +155,17 @@ class Driver:
 
     def _failure(self, ended: Ended) -> RunError:
         """Whose fault it is. The peers of a lost pod fail as well, and are heard of first."""
-        asked = [worker.told_to_stop.remote() for worker in self._workers]
-        answered, silent = ray.wait(asked, num_returns=len(asked), timeout=PEER_PATIENCE)
-        if silent:
-            text = f"{len(silent)} of {len(asked)} workers do not answer; their pods are gone"
-            return RunError("WorkerLost", text, Cause.INFRASTRUCTURE)
-        if ended.stopped or any(ray.get(answered)):
-            text = "a pod was told to stop, as when its node is drained"
-            return RunError("Interrupted", text, Cause.INFRASTRUCTURE)
-        return exited(ended)
+        # A pod that says itself that it ends may be gone before it could be asked.
+        if not ended.stopped:
+            asked = [worker.told_to_stop.remote() for worker in self._workers]
+            answered, silent = ray.wait(asked, num_returns=len(asked), timeout=PEER_PATIENCE)
+            if silent:
+                text = f"{len(silent)} of {len(asked)} workers do not answer; their pods are gone"
+                return RunError("WorkerLost", text, Cause.INFRASTRUCTURE)
+            if not any(ray.get(answered)):
+                return exited(ended)
+        text = "a pod was told to stop, as when its node is drained"
+        return RunError("Interrupted", text, Cause.INFRASTRUCTURE)
 
     def _publish(self) -> None:
         metrics = [metric.model_dump(mode="json") for metric in self._progress.metrics]

@@ -18,6 +18,7 @@ from loopwright.runtime.errors import RunError
 
 SECRETS = Path(names.SECRETS_DIR)
 CHUNK = 1 << 20
+CONNECT_SECONDS = 10
 # What S3 servers and HTTP servers call it.
 DENIED = re.compile(
     r"ACCESS_DENIED|SIGNATURE_DOES_NOT_MATCH|SignatureDoesNotMatch|INVALID_ACCESS_KEY_ID"
@@ -225,6 +226,8 @@ class Folder:
 
 def _s3(values: dict[str, str]) -> Any:
     options: dict[str, Any] = {"region": values.get("AWS_REGION", "us-east-1")}
+    # Names are looked up in it, too, for which the default, a second, is short on a busy node.
+    options["connect_timeout"] = CONNECT_SECONDS
     if "AWS_ACCESS_KEY_ID" in values:
         options["access_key"] = values["AWS_ACCESS_KEY_ID"]
         options["secret_key"] = values.get("AWS_SECRET_ACCESS_KEY", "")

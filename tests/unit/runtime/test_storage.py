@@ -228,8 +228,9 @@ def test_credentials_reach_the_s3_client(tmp_path: Path, monkeypatch: pytest.Mon
             "secret_key": "SECRET_ACCESS_KEY",
             "session_token": "SESSION_TOKEN",
             "endpoint_override": "ENDPOINT_URL",
+            "connect_timeout": 10,
         },
-        {"region": "us-east-1"},
+        {"region": "us-east-1", "connect_timeout": 10},
     ]
 
 
