@@ -16,7 +16,7 @@ from chart_reference import CHART, ROOT
 
 import loopwright
 from loopwright.api import crdgen, kinds
-from loopwright.kube.resources import LEASE
+from loopwright.api.resources import LEASE
 from loopwright.operator import WATCHED
 from loopwright.settings import Settings
 

@@ -11,13 +11,7 @@ from pydantic import ValidationError
 from loopwright.api import names
 from loopwright.api.jobspec import queue_of
 from loopwright.api.report import FINAL_STATES, MAX_REPORT_BYTES, JobReport, RunState
-from loopwright.api.trainingjob_status import JobStatus
-from loopwright.decide.summary import running
-from loopwright.decide.types import Blocked, Observed, RayJobView
-from loopwright.desired.context import JobContext
-from loopwright.kube.cache import owner_of
-from loopwright.kube.errors import KindMissing, NameTaken, NotFound
-from loopwright.kube.resources import (
+from loopwright.api.resources import (
     CLAIM,
     CONFIGMAP,
     LOCALQUEUE,
@@ -28,6 +22,12 @@ from loopwright.kube.resources import (
     Key,
     Resource,
 )
+from loopwright.api.trainingjob_status import JobStatus
+from loopwright.decide.summary import running
+from loopwright.decide.types import Blocked, Observed, RayJobView
+from loopwright.desired.context import JobContext
+from loopwright.kube.cache import owner_of
+from loopwright.kube.errors import KindMissing, NameTaken, NotFound
 from loopwright.reconcile.children import adopt, covers, owners
 from loopwright.reconcile.context import Context
 from loopwright.reconcile.queue import seen_again, workload

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from loopwright.api.conditions import MAX_MESSAGE
+from loopwright.api.resources import RAYJOB, WORKLOAD
 from loopwright.decide.types import RayJobView, WorkloadView
 from loopwright.kube.errors import Forbidden, KindMissing, NotFound
-from loopwright.kube.resources import RAYJOB, WORKLOAD
 from loopwright.reconcile.context import Context
 
 # Kueue labels the Workload that it makes for an object with the object's uid.
