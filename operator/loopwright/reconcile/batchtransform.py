@@ -35,7 +35,10 @@ class _BatchTransforms(JobKind[BatchTransformStatus]):
         if isinstance(model, Blocked):
             return Stored(self, key, obj, status, run, None, model)
         context = BatchContext(
-            *identity(ctx, key, obj, spec), output_uri=spec.output.uri.rstrip("/"), model=model
+            *identity(ctx, key, obj, spec),
+            output_uri=spec.output.uri.rstrip("/"),
+            model=model,
+            pull_secrets=ctx.settings.image_pull_secrets,
         )
         return Stored(self, key, obj, status, run, context)
 

@@ -301,7 +301,8 @@ def _monitor(
         experiment=_experiment(endpoint, status),
     )
     beside = [one for one in (capture.retention(endpoint), quality.joiner(endpoint)) if one]
-    made = monitor.monitor(monitor.MonitorContext(config, ctx.settings.operator_image, beside))
+    image, secrets = ctx.settings.operator_image, endpoint.pull_secrets
+    made = monitor.monitor(monitor.MonitorContext(config, image, beside, secrets))
     access = monitor.monitor_access(endpoint.namespace)
     first = [one for one in access if one["kind"] != ROLEBINDING.kind]
     policies = [network.monitors(endpoint.namespace, ctx.network)] if ctx.network else []

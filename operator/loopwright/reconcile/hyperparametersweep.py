@@ -65,6 +65,7 @@ def _context(
         output_uri=output,
         checkpoint_uri=checkpoint,
         warm_start=warm,
+        pull_secrets=ctx.settings.image_pull_secrets,
     )
 
 

@@ -65,6 +65,7 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
         spec=parsed.spec,
         serving_images=_images(ctx),
         prometheus_url=ctx.settings.prometheus_url,
+        pull_secrets=ctx.settings.image_pull_secrets,
     )
     seen, models = await observe(ctx, key, obj, status, context)
     context = replace(context, metrics=measured(ctx, key, parsed.spec, models))

@@ -46,7 +46,10 @@ def job_context(
         return None
     output, checkpoint = found
     return TrainingJobContext(
-        *identity(ctx, key, obj, spec), output_uri=output, checkpoint_uri=checkpoint
+        *identity(ctx, key, obj, spec),
+        output_uri=output,
+        checkpoint_uri=checkpoint,
+        pull_secrets=ctx.settings.image_pull_secrets,
     )
 
 
