@@ -18,7 +18,7 @@ from fake_kuberay import FakeKubeRay
 from helm import CHART, Helm
 from kubectl import Kubectl
 from replicas import Replica, Replicas
-from test_endpoints import Scene, percent, scene, serving
+from test_endpoints import percent, scene, serving
 
 from eventually import eventually
 
@@ -53,9 +53,8 @@ class Tenant:
         config["users"][0]["user"] = {"token": token.strip()}
         self.replicas.kubeconfig.write_text(yaml.safe_dump(config))
         return self.replicas.lead(
-            namespaces=",".join(namespaces), namespace=self.name, drain_seconds="1",
-            image_pull_secrets="registry",
-        )  # fmt: skip
+            namespaces=",".join(namespaces), namespace=self.name, drain_seconds="1"
+        )
 
 
 @pytest.fixture
@@ -78,21 +77,6 @@ def refusals(replica: Replica) -> list[str]:
         text for line in replica.lines()
         if "orbidden" in (text := str(line)) or "Not enough permissions" in text
     ]  # fmt: skip
-
-
-async def pulled(it: Scene) -> dict[str, list[Any]]:
-    """By what the pods are pulled that the operator has others make."""
-    clusters = [one["spec"]["rayClusterSpec"] for one in await it.namespace.list("RayJob")]
-    groups = [group for one in clusters
-              for group in (one["headGroupSpec"], *one.get("workerGroupSpecs", ()))]  # fmt: skip
-    services = await it.namespace.list("InferenceService")
-    monitor = await it.namespace.get("Deployment", "ep-monitor") or {}
-    pods = {
-        "jobs": [one["template"]["spec"] for one in groups],
-        "servers": [one["spec"]["predictor"] for one in services],
-        "monitor": [monitor["spec"]["template"]["spec"]],
-    }
-    return {what: [one.get("imagePullSecrets") for one in some] for what, some in pods.items()}
 
 
 def prepared(api: Kubectl, namespace: str) -> FakeKubeRay:
@@ -139,9 +123,6 @@ async def test_roles_in_its_namespaces_are_all_that_an_operator_needs(
         await it.until("a canary", lambda status: percent(status) == 10)
         await it.ready("m-v3")
         assert await it.namespace.list("PodDisruptionBudget")
-        for what, secrets in (await pulled(it)).items():
-            assert secrets, what
-            assert all(one == [{"name": "registry"}] for one in secrets), what
         assert refusals(operator) == []
 
 

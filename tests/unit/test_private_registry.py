@@ -15,12 +15,14 @@ from test_endpoint_desired import CLAIM, SKLEARN, context
 from test_sweep_reconcile import SWEEP, SweepWorld
 
 from loopwright.api.endpoint_report import MonitorConfig
+from loopwright.api.modelendpoint_status import ModelEndpointStatus
 from loopwright.api.resources import Resource
 from loopwright.desired import inferenceservice as isvc
 from loopwright.desired.context import AttemptContext, JobContext, Manifest
 from loopwright.desired.endpoint import EndpointContext, ModelSource
 from loopwright.desired.monitor import MonitorContext, deployment
 from loopwright.desired.rayjob import rayjob
+from loopwright.reconcile import endpoint_children
 from loopwright.reconcile.context import Context
 from loopwright.settings import Settings
 
@@ -117,3 +119,13 @@ async def test_the_operator_s_setting_reaches_the_pods() -> None:
     await search.look(SWEEP)
     assert of_rayjob(training.made["job-a1"])[0] == [*KNOWN]
     assert of_rayjob(search.made["sweep-s1"])[0] == [*KNOWN]
+
+
+def test_it_reaches_monitors() -> None:
+    told = replace(
+        context(monitors=[{"name": "drift", "kind": "DataDrift"}]),
+        pull_secrets=KNOWN,
+    )
+    groups = endpoint_children._monitor(Training().context(), told, ModelEndpointStatus())
+    [found] = [one for group in groups for one in group if one["kind"] == "Deployment"]
+    assert pulled(found["spec"]["template"]["spec"]) == [*KNOWN]
