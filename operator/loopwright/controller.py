@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from loopwright import metrics
+from loopwright.api.resources import Key
 from loopwright.kube.errors import ApiError, Conflict
 from loopwright.kube.lease import LostLease
 from loopwright.kube.queue import WorkQueue
-from loopwright.kube.resources import Key
 from loopwright.reconcile.context import Context
 
 Reconciler = Callable[[Context, Key], Awaitable[float | None]]

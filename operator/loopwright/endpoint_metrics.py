@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from loopwright.api.resources import MODELENDPOINT
 from loopwright.kube.cache import Cache
-from loopwright.kube.resources import MODELENDPOINT
 
 
 class EndpointStates(Collector):

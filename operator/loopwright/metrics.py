@@ -17,10 +17,7 @@ from loopwright.api.batchtransform_status import BatchTransformStatus
 from loopwright.api.hyperparametersweep_status import TrialState
 from loopwright.api.jobspec import JobSpec, queue_of
 from loopwright.api.modelendpoint_status import EndpointPhase
-from loopwright.api.trainingjob_status import JobStatus, Phase
-from loopwright.decide import budget
-from loopwright.kube.cache import OWN_KINDS, Cache
-from loopwright.kube.resources import (
+from loopwright.api.resources import (
     BATCHTRANSFORM,
     HYPERPARAMETERSWEEP,
     JOBS,
@@ -28,6 +25,9 @@ from loopwright.kube.resources import (
     TRAININGJOB,
     Key,
 )
+from loopwright.api.trainingjob_status import JobStatus, Phase
+from loopwright.decide import budget
+from loopwright.kube.cache import OWN_KINDS, Cache
 
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 LONG_BUCKETS: Final = (5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600, 7 * 86400)

@@ -14,9 +14,7 @@ import kopf
 from kopf._core.engines.peering import Identity
 
 from loopwright.api.names import GROUP, LABEL_KIND
-from loopwright.kube.connection import Connection
-from loopwright.kube.lease import NAME as LEASE_NAME
-from loopwright.kube.resources import (
+from loopwright.api.resources import (
     CHILDREN,
     JOBS,
     LEASE,
@@ -25,6 +23,8 @@ from loopwright.kube.resources import (
     MODELVERSION,
     Resource,
 )
+from loopwright.kube.connection import Connection
+from loopwright.kube.lease import NAME as LEASE_NAME
 from loopwright.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -17,6 +17,16 @@ import uvloop
 from prometheus_client import REGISTRY, start_http_server
 
 from loopwright import endpoint_metrics, metrics
+from loopwright.api.resources import (
+    BATCHTRANSFORM,
+    HYPERPARAMETERSWEEP,
+    LEASE,
+    MODEL,
+    MODELENDPOINT,
+    TRAININGJOB,
+    Key,
+    Resource,
+)
 from loopwright.controller import Controller, Reconciler
 from loopwright.health import Health
 from loopwright.kube import audit
@@ -28,16 +38,6 @@ from loopwright.kube.errors import ApiError
 from loopwright.kube.events import Recorder
 from loopwright.kube.lease import Lease, LostLease
 from loopwright.kube.ratelimit import TokenBucket
-from loopwright.kube.resources import (
-    BATCHTRANSFORM,
-    HYPERPARAMETERSWEEP,
-    LEASE,
-    MODEL,
-    MODELENDPOINT,
-    TRAININGJOB,
-    Key,
-    Resource,
-)
 from loopwright.kube.sync import sync
 from loopwright.operator import WATCHED, watch
 from loopwright.prometheus import Prometheus

@@ -28,6 +28,9 @@ class Settings:
     """Image of Loopwright's model server."""
     torch_serving_image: str = "ghcr.io/loopwright/serving-torch:0.1.0"
     """The same with torch, for models in safetensors."""
+    image_pull_secrets: tuple[str, ...] = ()
+    """Secrets by which pods of jobs, endpoints and monitors pull images, in namespaces that have
+    them."""
     gateway: str = ""
     """namespace/name of the Gateway of endpoints that name none; or empty."""
     gateway_features: tuple[str, ...] = ()

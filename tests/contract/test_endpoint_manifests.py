@@ -9,11 +9,11 @@ from specs import Judge
 
 from loopwright.api.modelendpoint import ModelEndpointSpec
 from loopwright.api.modelendpoint_status import Served
+from loopwright.api.resources import resource_of
 from loopwright.desired import autoscaling, httproute
 from loopwright.desired import inferenceservice as isvc
 from loopwright.desired.capture import configmap
 from loopwright.desired.endpoint import EndpointContext, ModelSource
-from loopwright.kube.resources import resource_of
 from loopwright.reconcile.children import right
 
 Manifest = dict[str, Any]

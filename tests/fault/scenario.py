@@ -23,7 +23,7 @@ from operators import Deployment
 from promises import check_endpoints
 from proxy import Answer, Forward, Proxy, Request
 
-from loopwright.kube.resources import JOBS
+from loopwright.api.resources import JOBS
 from loopwright.operator import WATCHED
 
 # Every value that a clock or the API server chose anew in each run.

@@ -73,7 +73,10 @@ def tenant(api: Kubectl, tmp_path: Path) -> Iterator[Tenant]:
 def refusals(replica: Replica) -> list[str]:
     """What the operator logged about rights that it lacks, by kopf or by itself."""
     # The number 403 alone may be a part of a version or a time.
-    return [text for line in replica.lines() if "orbidden" in (text := str(line))]
+    return [
+        text for line in replica.lines()
+        if "orbidden" in (text := str(line)) or "Not enough permissions" in text
+    ]  # fmt: skip
 
 
 def prepared(api: Kubectl, namespace: str) -> FakeKubeRay:

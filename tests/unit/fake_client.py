@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from loopwright.api import names
+from loopwright.api.resources import JOBS, Key, Resource
 from loopwright.kube import errors
 from loopwright.kube.cache import Cache
-from loopwright.kube.resources import JOBS, Key, Resource
 from loopwright.reconcile.context import Context
 from loopwright.reconcile.trainingjob import reconcile
 from loopwright.settings import Settings

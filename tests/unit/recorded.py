@@ -9,16 +9,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
-from loopwright.api import names
+from loopwright.api import names, resources
 from loopwright.api.kinds import KINDS
-from loopwright.view import cluster as c
 from loopwright.view.cluster import Cluster
 from loopwright.view.errors import NotThere, Refused, Trouble
 
 NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
 MODELS = {kind.name: kind.model for kind in KINDS}
 PLURALS = {kind.name: kind.plural for kind in KINDS} | {
-    one.kind: one.plural for one in vars(c).values() if isinstance(one, c.Resource)
+    one.kind: one.plural for one in vars(resources).values() if isinstance(one, resources.Resource)
 }
 Object = dict[str, Any]
 

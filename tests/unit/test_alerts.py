@@ -12,13 +12,13 @@ from exposed_metrics import labels_of
 from fake_client import World
 
 from loopwright.api.modelendpoint import ModelEndpointSpec
+from loopwright.api.resources import PROMETHEUSRULE, Key
 from loopwright.desired.alerts import AlertSettings, prometheus_rule
 from loopwright.desired.endpoint import EndpointContext
 from loopwright.endpoint_metrics import EndpointStates
 from loopwright.kube import errors
 from loopwright.kube.cache import Cache
 from loopwright.kube.discovery import Discovery
-from loopwright.kube.resources import PROMETHEUSRULE, Key
 from loopwright.reconcile import alerts
 
 ROOT = Path(__file__).resolve().parents[2]

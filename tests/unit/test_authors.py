@@ -19,6 +19,7 @@ from sweep_worlds import sweep_spec
 
 from loopwright.api import kinds, names
 from loopwright.api.modelendpoint import ModelEndpointSpec
+from loopwright.api.resources import CONFIGMAP
 from loopwright.api.shared import PodOverrides
 from loopwright.api.trainingjob import TrainingJobSpec
 from loopwright.desired import autoscaling
@@ -29,7 +30,6 @@ from loopwright.desired.endpoint import EndpointContext, ModelSource
 from loopwright.desired.rayjob import ENTRYPOINT, rayjob
 from loopwright.desired.sweep import SweepContext
 from loopwright.desired.training import TrainingJobContext
-from loopwright.kube.resources import CONFIGMAP
 
 ROOT = Path(__file__).parents[2]
 CRDS = {

@@ -16,13 +16,13 @@ from loopwright.api import names
 from loopwright.api.batchconfig import BatchConfig
 from loopwright.api.batchtransform import KIND
 from loopwright.api.batchtransform_status import BatchTransformStatus
+from loopwright.api.resources import Key
 from loopwright.api.validation import ValidationResult
 from loopwright.decide.validation import validated
 from loopwright.desired.batch import BatchContext
 from loopwright.desired.context import AttemptContext
 from loopwright.desired.rayjob import rayjob
 from loopwright.kube.cache import Cache, uses
-from loopwright.kube.resources import Key
 from loopwright.metrics import BatchCollector
 
 KEY = Key(KIND, "n", "job")

@@ -16,7 +16,7 @@ from chart_reference import CHART, ROOT
 
 import loopwright
 from loopwright.api import crdgen, kinds
-from loopwright.kube.resources import LEASE
+from loopwright.api.resources import LEASE
 from loopwright.operator import WATCHED
 from loopwright.settings import Settings
 
@@ -28,7 +28,7 @@ DEPLOYED = list(yaml.safe_load_all((ROOT / "deploy" / "operator.yaml").read_text
 # What the chart does not take from `settings`, and where it has it from.
 ELSEWHERE = {
     "operator_image", "runtime_image", "serving_image", "torch_serving_image",
-    "namespaces", "namespace", "identity",
+    "image_pull_secrets", "namespaces", "namespace", "identity",
 }  # fmt: skip
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from fake_client import JOB, World, metadata
 
+from loopwright.api.resources import Key
 from loopwright.kube import errors
-from loopwright.kube.resources import Key
 from loopwright.reconcile.children import covers, right
 
 OWNER = [{"uid": "u"}]

@@ -22,13 +22,13 @@ from aiohttp import web
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import incluster_config
 
+from loopwright.api.resources import LEASE, RAYJOB, SECRET, TRAININGJOB
 from loopwright.kube import client as client_module
 from loopwright.kube import errors
 from loopwright.kube.client import MOMENT, PAGE, Client
 from loopwright.kube.connection import Connection
 from loopwright.kube.errors import ApiError, Conflict, KindMissing, Unavailable
 from loopwright.kube.ratelimit import TokenBucket
-from loopwright.kube.resources import LEASE, RAYJOB, SECRET, TRAININGJOB
 
 pytestmark = pytest.mark.timeout(30)
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -15,10 +15,10 @@ from fake_client import JOB, START, World
 from prometheus_client import REGISTRY
 
 from loopwright import controller as module
+from loopwright.api.resources import Key
 from loopwright.controller import Controller
 from loopwright.kube import errors, queue
 from loopwright.kube.cache import Cache
-from loopwright.kube.resources import Key
 from loopwright.reconcile.context import Context
 from loopwright.settings import Settings
 

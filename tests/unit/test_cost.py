@@ -15,13 +15,13 @@ from worlds import World
 from loopwright import metrics
 from loopwright.api.modelendpoint import ModelEndpointSpec
 from loopwright.api.modelendpoint_status import ModelEndpointStatus, VariantStatus
+from loopwright.api.resources import Key
 from loopwright.api.shared import Resources
 from loopwright.api.trainingjob_status import Cause, Phase
 from loopwright.decide.endpoint_cost import accrued
 from loopwright.decide.prices import Prices, PricesMalformed, added, parse
 from loopwright.decide.types import Observed
 from loopwright.kube import errors
-from loopwright.kube.resources import Key
 from loopwright.reconcile.prices import PriceList
 
 TABLE = {

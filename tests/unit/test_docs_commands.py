@@ -36,6 +36,7 @@ OPTIONS = {
     "-k": True, "-l": True, "--selector": True, "-o": True, "-p": True, "--tail": True,
     "--type": True, "--for": True, "--timeout": True, "--replicas": True, "--sort-by": True,
     "--clusterrole": True, "--serviceaccount": True,
+    "--docker-server": True, "--docker-username": True, "--docker-password": True,
     "--user": True, "--from-file": True, "--from-literal": True,
     "-c": True, "--container": True, "--all-containers": False, "--ignore-not-found": False,
     "--force-conflicts": False, "--raw": True, "--since": True, "-it": False,

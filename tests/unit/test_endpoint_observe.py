@@ -12,8 +12,8 @@ import pytest
 from aiohttp import web
 
 from loopwright.api.modelendpoint import ModelEndpointSpec
+from loopwright.api.resources import Key
 from loopwright.kube.cache import Cache
-from loopwright.kube.resources import Key
 from loopwright.prometheus import Prometheus
 from loopwright.reconcile import gateway, pods
 from loopwright.reconcile.context import Context, Remembered

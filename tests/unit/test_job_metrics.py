@@ -13,10 +13,10 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
 from loopwright import metrics
+from loopwright.api.resources import Key
 from loopwright.api.trainingjob import TrainingJobSpec
 from loopwright.api.trainingjob_status import Phase, TrainingJobStatus
 from loopwright.kube.cache import Cache
-from loopwright.kube.resources import Key
 from loopwright.metrics import BudgetCollector, JobCollector
 
 pytestmark = pytest.mark.timeout(30)

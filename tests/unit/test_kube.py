@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from loopwright.api.resources import CONFIGMAP, Key
 from loopwright.kube.cache import Cache
 from loopwright.kube.client import merge_diff
 from loopwright.kube.errors import (
@@ -21,7 +22,6 @@ from loopwright.kube.errors import (
 )
 from loopwright.kube.queue import WorkQueue
 from loopwright.kube.ratelimit import TokenBucket
-from loopwright.kube.resources import CONFIGMAP, Key
 
 
 def key(name: str, namespace: str = "n") -> Key:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from fake_client import World
 
+from loopwright.api.resources import Key
 from loopwright.kube import errors
-from loopwright.kube.resources import Key
 from loopwright.reconcile import model
 
 MODEL = Key("Model", "n", "digits")

@@ -15,11 +15,11 @@ from loopwright.api import names
 from loopwright.api.endpoint_report import MonitorConfig
 from loopwright.api.modelendpoint import ModelEndpointSpec
 from loopwright.api.quality_report import QualityConfig
+from loopwright.api.resources import Key
 from loopwright.desired import capture, quality
 from loopwright.desired.endpoint import EndpointContext, ModelSource
 from loopwright.desired.monitor import MonitorContext, deployment
 from loopwright.kube.cache import Cache
-from loopwright.kube.resources import Key
 from loopwright.reconcile.monitoring import measured
 
 CAPTURE = {"destination": {"uri": "s3://lake/captures", "secretRef": {"name": "keys"}}}

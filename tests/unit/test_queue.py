@@ -10,10 +10,10 @@ import fake_client
 import pytest
 from worlds import World, condition, starts
 
+from loopwright.api.resources import Resource
 from loopwright.api.trainingjob_status import Cause, Phase
 from loopwright.decide.types import RayJobView, WorkloadView
 from loopwright.kube.errors import Forbidden, KindMissing
-from loopwright.kube.resources import Resource
 from loopwright.reconcile import queue
 
 RAYJOB = RayJobView("job-a1", "u1", 1)

@@ -6,11 +6,11 @@ import pytest
 from kubernetes.aio.client import Configuration
 
 from loopwright import replica as module
+from loopwright.api.resources import RAYJOB, TRAININGJOB, Key, Resource
 from loopwright.kube.cache import Cache
 from loopwright.kube.client import Client
 from loopwright.kube.connection import Connection
 from loopwright.kube.errors import OldListing, Unavailable
-from loopwright.kube.resources import RAYJOB, TRAININGJOB, Key, Resource
 from loopwright.replica import Replica
 from loopwright.settings import Settings
 

@@ -9,9 +9,9 @@ from fake_client import World
 from sweep_worlds import SPEC
 
 from loopwright.api import names
+from loopwright.api.resources import Key, Resource
 from loopwright.api.sweepconfig import SweepConfig
 from loopwright.kube import errors
-from loopwright.kube.resources import Key, Resource
 from loopwright.reconcile import hyperparametersweep
 
 SWEEP = Key("HyperparameterSweep", "n", "sweep")

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from loopwright.api.resources import CONFIGMAP, RAYJOB, TRAININGJOB, Key, Resource
 from loopwright.kube.cache import Cache
 from loopwright.kube.errors import ApiError, Forbidden, KindMissing, OldListing, Unavailable
-from loopwright.kube.resources import CONFIGMAP, RAYJOB, TRAININGJOB, Key, Resource
 from loopwright.kube.sync import sync
 
 JOB = Key("TrainingJob", "n", "job")

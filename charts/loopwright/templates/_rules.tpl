@@ -43,9 +43,8 @@
 - {apiGroups: [gateway.networking.k8s.io], resources: [gateways, gatewayclasses], verbs: [get]}
 # Whether the one that a job names exists.
 - {apiGroups: [scheduling.k8s.io], resources: [priorityclasses], verbs: [get]}
-# kopf notices CRDs and namespaces that appear later.
+# kopf notices CRDs that appear later.
 - {apiGroups: [apiextensions.k8s.io], resources: [customresourcedefinitions], verbs: [list, watch]}
-- {apiGroups: [""], resources: [namespaces], verbs: [list, watch]}
 {{- end -}}
 
 {{/* kopf watches the same kinds in every namespace, in that of the Lease as well. */}}

@@ -17,6 +17,7 @@ from rich.text import Text
 from loopwright import __version__
 from loopwright.api.kinds import KINDS
 from loopwright.api.registry import ModelVersion
+from loopwright.api.resources import own
 from loopwright.cli import diff as diffing
 from loopwright.cli import doctor as doctoring
 from loopwright.cli import logs as logging
@@ -26,7 +27,7 @@ from loopwright.cli import status as showing
 from loopwright.cli.kubeconfig import load
 from loopwright.cli.output import Format, console, dim, line, print_json
 from loopwright.view import explain as explaining
-from loopwright.view.cluster import KIND_OF, Cluster, own
+from loopwright.view.cluster import KIND_OF, Cluster
 from loopwright.view.errors import Refused, Trouble
 from loopwright.view.refs import Found, find, kind_of
 from loopwright.view.scene import look

@@ -14,8 +14,21 @@ from rich.text import Text
 
 from loopwright.api import names
 from loopwright.api.kinds import KINDS
-from loopwright.view import cluster as c
-from loopwright.view.cluster import Cluster, Object, Resource
+from loopwright.api.resources import (
+    ACCESSREVIEW,
+    DEPLOYMENT,
+    GATEWAY,
+    HTTPROUTE,
+    INFERENCESERVICE,
+    LEASE,
+    PROMETHEUSRULE,
+    RAYJOB,
+    SCALEDOBJECT,
+    STORAGECLASS,
+    WORKLOAD,
+    Resource,
+)
+from loopwright.view.cluster import Cluster, Object
 from loopwright.view.errors import NotThere, Refused, Trouble
 from loopwright.view.scene import conditions
 from loopwright.view.words import clean, duration
@@ -67,22 +80,21 @@ class Needed(NamedTuple):
 
 
 NEEDED: Final = (
-    Needed("KubeRay", c.RAYJOB, Verdict.MISSING, "no job can run",
+    Needed("KubeRay", RAYJOB, Verdict.MISSING, "no job can run",
            "helm install kuberay-operator kuberay/kuberay-operator (1.6 or newer)",
            "app.kubernetes.io/name=kuberay-operator", (1, 6)),
-    Needed("KServe", c.INFERENCESERVICE, Verdict.WARNING, "endpoints wait",
+    Needed("KServe", INFERENCESERVICE, Verdict.WARNING, "endpoints wait",
            "install KServe 0.17 or newer in mode Standard",
            "control-plane=kserve-controller-manager", (0, 17)),
-    Needed("Gateway API", c.HTTPROUTE, Verdict.WARNING, "endpoints have no weights and no address",
+    Needed("Gateway API", HTTPROUTE, Verdict.WARNING, "endpoints have no weights and no address",
            "install the standard CRDs of the Gateway API, and what makes Gateways"),
     Needed("metrics API", Resource("metrics.k8s.io", "v1beta1", "pods", "PodMetrics"),
            Verdict.WARNING, "endpoints do not scale by CPU or memory", "install metrics-server"),
-    Needed("Kueue", c.WORKLOAD, Verdict.OPTIONAL, "no queues", "install Kueue to have queues"),
-    Needed("KEDA", Resource("keda.sh", "v1alpha1", "scaledobjects", "ScaledObject"),
-           Verdict.OPTIONAL, "no autoscaling by requests", "install KEDA to have it"),
-    Needed("Prometheus operator",
-           Resource("monitoring.coreos.com", "v1", "prometheusrules", "PrometheusRule"),
-           Verdict.OPTIONAL, "no alerts", "install it to have alerts"),
+    Needed("Kueue", WORKLOAD, Verdict.OPTIONAL, "no queues", "install Kueue to have queues"),
+    Needed("KEDA", SCALEDOBJECT, Verdict.OPTIONAL, "no autoscaling by requests",
+           "install KEDA to have it"),
+    Needed("Prometheus operator", PROMETHEUSRULE, Verdict.OPTIONAL, "no alerts",
+           "install it to have alerts"),
 )  # fmt: skip
 
 # What a person does, in words for the rights that it takes.
@@ -125,13 +137,13 @@ def look(cluster: Cluster, operator_namespace: str) -> Facts:
         Trouble: the API server does not answer.
     """
     wanted = {f"{names.GROUP}/{names.VERSION}"}
-    wanted |= {one.resource.api_version for one in NEEDED} | {c.GATEWAY.api_version}
-    lease, lease_seen = _seen(lambda: cluster.get(c.LEASE, LEASE_NAME, operator_namespace))
+    wanted |= {one.resource.api_version for one in NEEDED} | {GATEWAY.api_version}
+    lease, lease_seen = _seen(lambda: cluster.get(LEASE, LEASE_NAME, operator_namespace))
     lists: dict[str, Sequence[Object] | None] = {}
     for name, resource, selector, where in (
-        ("operators", c.DEPLOYMENT, OPERATOR, operator_namespace),
-        ("classes", c.STORAGECLASS, "", ""),
-        ("gateways", c.GATEWAY, "", ""),
+        ("operators", DEPLOYMENT, OPERATOR, operator_namespace),
+        ("classes", STORAGECLASS, "", ""),
+        ("gateways", GATEWAY, "", ""),
     ):
         lists[name] = _listed(cluster, resource, selector, where)
     return Facts(
@@ -176,7 +188,7 @@ def _served(cluster: Cluster, api_version: str) -> frozenset[str]:
 
 
 def _images(cluster: Cluster, selector: str) -> Sequence[str]:
-    found = _listed(cluster, c.DEPLOYMENT, selector, "") or ()
+    found = _listed(cluster, DEPLOYMENT, selector, "") or ()
     return [one["image"] for obj in found for one in obj["spec"]["template"]["spec"]["containers"]]
 
 
@@ -184,11 +196,11 @@ def _may(cluster: Cluster, verb: str, group: str, resource: str) -> bool:
     plural, _, sub = resource.partition("/")
     asked = {"namespace": cluster.namespace, "verb": verb, "group": group, "resource": plural}
     review = {
-        "apiVersion": c.REVIEW.api_version,
-        "kind": c.REVIEW.kind,
+        "apiVersion": ACCESSREVIEW.api_version,
+        "kind": ACCESSREVIEW.kind,
         "spec": {"resourceAttributes": {**asked, "subresource": sub}},
     }
-    answer = cluster.open("POST", c.REVIEW.path(), body=review).json()
+    answer = cluster.open("POST", ACCESSREVIEW.path(), body=review).json()
     return bool(answer["status"]["allowed"])
 
 

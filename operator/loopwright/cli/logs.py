@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from loopwright.api import names
+from loopwright.api.resources import POD
 from loopwright.cli.stored import fetch, secret_of
-from loopwright.view import cluster as c
-from loopwright.view.cluster import Cluster, Object
+from loopwright.view.cluster import Cluster, Object, Query
 from loopwright.view.errors import Trouble
 from loopwright.view.refs import Found
 from loopwright.view.scene import labels
@@ -67,7 +67,7 @@ def _sources(cluster: Cluster, found: Found, attempt: int | None) -> Sequence[So
     number = attempt or (found.obj.get("status") or {}).get("attempt")
     if found.kind.name in JOBS and number:
         selector += f",{names.LABEL_ATTEMPT}={number}"
-    pods = sorted(cluster.list(c.POD, selector), key=_order)
+    pods = sorted(cluster.list(POD, selector), key=_order)
     return [Source(pod["metadata"]["name"], _container(pod)) for pod in pods if _begun(pod)]
 
 
@@ -90,13 +90,13 @@ def _begun(pod: Object) -> bool:
 
 
 def _path(cluster: Cluster, source: Source) -> str:
-    return c.POD.path(cluster.namespace, source.pod, "log")
+    return POD.path(cluster.namespace, source.pod, "log")
 
 
 def _of_rank(cluster: Cluster, sources: Sequence[Source], rank: int) -> Source:
     """The pod that runs a rank, which it says itself."""
     for source in sources:
-        query: c.Query = {"container": source.container, "limitBytes": HEAD_BYTES}
+        query: Query = {"container": source.container, "limitBytes": HEAD_BYTES}
         text = cluster.read("GET", _path(cluster, source), query).decode(errors="replace")
         for first, last in RANKS.findall(text):
             if int(first) <= rank <= int(last or first):
@@ -105,7 +105,7 @@ def _of_rank(cluster: Cluster, sources: Sequence[Source], rank: int) -> Source:
     raise Trouble(f"no pod says that it runs rank {rank}", "see the log of all without --rank")
 
 
-def _read(cluster: Cluster, source: Source, query: c.Query) -> Iterator[str]:
+def _read(cluster: Cluster, source: Source, query: Query) -> Iterator[str]:
     for text in cluster.lines(_path(cluster, source), {"container": source.container, **query}):
         if text.startswith(source.prefix):
             yield text.removeprefix(source.prefix)
@@ -115,13 +115,13 @@ def _labelled(sources: Sequence[Source], source: Source, text: str) -> str:
     return f"{source.pod} | {text}" if len(sources) > 1 else text
 
 
-def _in_turn(cluster: Cluster, sources: Sequence[Source], query: c.Query) -> Iterator[str]:
+def _in_turn(cluster: Cluster, sources: Sequence[Source], query: Query) -> Iterator[str]:
     for source in sources:
         for text in _read(cluster, source, query):
             yield _labelled(sources, source, text)
 
 
-def _together(cluster: Cluster, sources: Sequence[Source], query: c.Query) -> Iterator[str]:
+def _together(cluster: Cluster, sources: Sequence[Source], query: Query) -> Iterator[str]:
     """All logs at once, until the last has ended."""
     box: queue.SimpleQueue[str | Trouble | None] = queue.SimpleQueue()
     for source in sources:
@@ -139,7 +139,7 @@ def _together(cluster: Cluster, sources: Sequence[Source], query: c.Query) -> It
 
 
 def _pour(
-    cluster: Cluster, sources: Sequence[Source], source: Source, query: c.Query,
+    cluster: Cluster, sources: Sequence[Source], source: Source, query: Query,
     put: Callable[[str | Trouble | None], None],
 ) -> None:  # fmt: skip
     try:

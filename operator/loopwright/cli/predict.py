@@ -13,8 +13,8 @@ import urllib3
 
 from loopwright.api.modelendpoint_status import ModelEndpointStatus, VariantStatus
 from loopwright.api.registry import ModelVersion, TensorSpec
-from loopwright.view import cluster as c
-from loopwright.view.cluster import Cluster
+from loopwright.api.resources import MODELVERSION, SERVICE
+from loopwright.view.cluster import READ_SECONDS, Cluster
 from loopwright.view.errors import Refused, Trouble
 from loopwright.view.refs import Found, parsed
 
@@ -78,7 +78,7 @@ def predict(cluster: Cluster, found: Found, body: Any, note: Callable[[str], Non
         raise Trouble(f"{found.ref} serves nothing yet", f"loopwright explain {found.ref}")
     if len(status.variants) > 1:
         note("this way only the variant with the greatest weight is asked")
-    where = f"{c.SERVICE.path(cluster.namespace)}/http:{found.name}:80/proxy/{path}"
+    where = f"{SERVICE.path(cluster.namespace)}/http:{found.name}:80/proxy/{path}"
     try:
         return json.loads(cluster.read("POST", where, body=body))
     except Refused as error:
@@ -89,7 +89,7 @@ def predict(cluster: Cluster, found: Found, body: Any, note: Callable[[str], Non
 
 
 def _by_url(cluster: Cluster, status: ModelEndpointStatus, url: str, body: Any) -> Any:
-    timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=c.READ_SECONDS)
+    timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
     with urllib3.PoolManager(retries=False, timeout=timeout) as pool:
         answer = pool.request("POST", url, json=body)
     if answer.status >= 300:
@@ -116,7 +116,7 @@ def _refused(cluster: Cluster, status: ModelEndpointStatus, message: str) -> Tro
 def signature(cluster: Cluster, variant: VariantStatus) -> str:
     """What a variant's model takes, for people; nothing when that is not known."""
     name = variant.serving.model_version if variant.serving else None
-    obj = cluster.get(c.own(c.KIND_OF["ModelVersion"]), name) if name else None
+    obj = cluster.get(MODELVERSION, name) if name else None
     if obj is None:
         return ""
     found = parsed(ModelVersion, obj, f"mv/{name}").spec.signature

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any, Final
 
-from loopwright.view import cluster as c
+from loopwright.api.resources import SECRET
 from loopwright.view.cluster import Cluster, Object
 from loopwright.view.errors import NotThere, Trouble
 
@@ -49,7 +49,7 @@ def fetch(cluster: Cluster, uri: str, secret: str | None) -> bytes:
 
 
 def _credentials(cluster: Cluster, name: str) -> dict[str, str]:
-    found = cluster.get(c.SECRET, name)
+    found = cluster.get(SECRET, name)
     if found is None:
         raise NotThere(f"there is no Secret {name}", "create it, as the job needs it too")
     data = found.get("data") or {}

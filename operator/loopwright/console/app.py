@@ -16,11 +16,12 @@ from markupsafe import Markup, escape
 
 from loopwright import __version__
 from loopwright.api.kinds import Kind
+from loopwright.api.resources import own
 from loopwright.console import pages, session
 from loopwright.console.pages import BY_PLURAL, TITLES, View
 from loopwright.console.person import Person, Profile, Profiles, Server, whoami
 from loopwright.console.settings import ConsoleSettings
-from loopwright.view.cluster import Cluster, own
+from loopwright.view.cluster import Cluster
 from loopwright.view.errors import NotThere, Refused, Trouble, Unknown
 from loopwright.view.refs import Found
 from loopwright.view.report import of_monitor

@@ -13,6 +13,7 @@ from loopwright.api.kinds import KINDS, Kind
 from loopwright.api.modelendpoint_status import EndpointPhase
 from loopwright.api.registry import Stage
 from loopwright.api.report import MAX_REPORT_BYTES, Report
+from loopwright.api.resources import CONFIGMAP, MODELVERSION, own
 from loopwright.api.sweep_report import SweepReport
 from loopwright.api.trainingjob_status import Phase
 from loopwright.console import endpoints, jobs, lineage, registry
@@ -28,9 +29,8 @@ from loopwright.console.blocks import (
     namespace_of,
     table,
 )
-from loopwright.view import cluster as c
 from loopwright.view.children import by_trouble, notes, tell
-from loopwright.view.cluster import KIND_OF, Cluster, own
+from loopwright.view.cluster import KIND_OF, Cluster
 from loopwright.view.errors import Misread, NotThere, Refused
 from loopwright.view.explain import Finding, explain
 from loopwright.view.refs import Found
@@ -275,9 +275,9 @@ def _of_kind(cluster: Cluster, scene: Scene, unseen: list[str]) -> Iterator[Bloc
 def _mailbox(cluster: Cluster, scene: Scene, model: Callable[..., Any], unseen: list[str]) -> Any:
     """What the job's pods report, which is not to be trusted; None when there is none."""
     try:
-        obj = cluster.get(c.CONFIGMAP, names.report_name(scene.found.kind.name, scene.found.name))
+        obj = cluster.get(CONFIGMAP, names.report_name(scene.found.kind.name, scene.found.name))
     except Refused:
-        unseen.append(c.CONFIGMAP.plural)
+        unseen.append(CONFIGMAP.plural)
         return None
     text = ((obj or {}).get("data") or {}).get(names.REPORT_KEY) or ""
     if not text or len(text) > 4 * MAX_REPORT_BYTES:
@@ -307,7 +307,7 @@ def descent(cluster: Cluster, who: str) -> View:
             title, [Note("Choose a namespace above: lineage does not leave it.", Tone.BUSY)]
         )
     try:
-        versions = cluster.page(own(KIND_OF["ModelVersion"]), limit=MOST_VERSIONS)
+        versions = cluster.page(MODELVERSION, limit=MOST_VERSIONS)
         serving = cluster.page(own(SERVED), limit=MOST_CHILDREN)
     except Refused:
         return View(title, [refused(cluster.namespace, who, "modelversions, modelendpoints")])

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import urllib3
 
-from loopwright.view.cluster import NAMESPACE, Cluster, Resource
+from loopwright.api.resources import NAMESPACE, Resource
+from loopwright.view.cluster import Cluster
 from loopwright.view.errors import Refused
 
 # Of RFC 6750; whatever else is in it could become a header.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 from loopwright.api import names, quantity
@@ -67,6 +67,8 @@ class JobContext(ABC):
     ray_version: str
     output_uri: str
     """Without a slash at the end."""
+    pull_secrets: tuple[str, ...] = field(default=(), kw_only=True)
+    """Secrets of registries, of this installation."""
 
     def metadata(self, name: str, attempt: int | None = None) -> Manifest:
         """Metadata of one of its children."""

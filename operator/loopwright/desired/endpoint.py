@@ -35,6 +35,8 @@ class EndpointContext:
     serving_images: Mapping[str, str]
     """Loopwright's own model servers, by the format that they load."""
     prometheus_url: str = ""
+    pull_secrets: tuple[str, ...] = ()
+    """Secrets of registries, of this installation."""
     metrics: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Of ModelVersions whose answers are compared with them."""
 

@@ -14,7 +14,7 @@ from loopwright.api.registry import OWN_FORMATS
 from loopwright.desired import capture
 from loopwright.desired.context import Manifest, Mounted
 from loopwright.desired.endpoint import EndpointContext, ModelSource
-from loopwright.desired.pods import USER, amounts, mounted, once, placement
+from loopwright.desired.pods import USER, amounts, mounted, once, placement, pull_secrets
 
 CONTAINER: Final = "kserve-container"
 # KServe's own servers call a model after its InferenceService, unless they are told otherwise.
@@ -39,7 +39,8 @@ def digest(ctx: EndpointContext, variant: Variant, model: ModelSource) -> str:
     """What tells revisions apart, also those of different variants: six letters and digits.
 
     Defaults do not count, so that one which a newer operator adds changes nothing. Nor does the
-    model server's image: pods are replaced when people want it, not when the operator is.
+    model server's image, or the Secrets of an installation by which it is pulled: pods are replaced
+    when people want it, not when the operator is.
     """
     own = variant.model_dump(
         mode="json", by_alias=True, include={"runtime", "resources", "pod"}, exclude_defaults=True
@@ -101,6 +102,7 @@ def predictor(ctx: EndpointContext, variant: Variant, model: ModelSource) -> Man
         "volumes": once(volume for volume, _ in volumes)
         + [one.wire() for one in variant.pod.volumes],
         **placement(variant.resources, [variant.pod], None),
+        **pull_secrets(ctx.pull_secrets, [variant.pod]),
     }
 
 

@@ -35,6 +35,8 @@ class MonitorContext:
     """The operator's own, which holds the monitor too."""
     beside: Sequence[tuple[Manifest, Sequence[Manifest]]] = ()
     """Other containers of its pod, each with its volumes."""
+    pull_secrets: tuple[str, ...] = ()
+    """Secrets of registries, of this installation."""
 
     def metadata(self, name: str) -> Manifest:
         """Metadata of one of the endpoint's children."""
@@ -132,6 +134,7 @@ def _pod(ctx: MonitorContext) -> Manifest:
             *(container for container, _ in ctx.beside),
         ],
         "volumes": [volume, *volumes],
+        **pods.pull_secrets(ctx.pull_secrets),
     }  # fmt: skip
 
 

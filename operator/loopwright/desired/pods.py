@@ -64,6 +64,7 @@ def _pod_spec(
         "volumes": [volume for volume, _ in volumes]
         + [volume.wire() for one in overrides for volume in one.volumes],
         **placement(resources, overrides, interruptible),
+        **pull_secrets(job.pull_secrets, overrides),
     }
     if head:
         spec["serviceAccountName"] = names.RUNTIME
@@ -73,15 +74,13 @@ def _pod_spec(
 
 
 def placement(resources: Resources, overrides: list[PodOverrides], spot: Spot | None) -> Manifest:
-    """Where pods may run, and how their images are pulled."""
+    """Where pods may run."""
     selector: dict[str, str] = {}
     tolerations: list[Manifest] = []
     placement: Manifest = {}
-    secrets: list[Manifest] = []
     for one in overrides:
         selector |= one.node_selector
         tolerations += [toleration.wire() for toleration in one.tolerations]
-        secrets += [secret.wire() for secret in one.image_pull_secrets]
         if one.affinity is not None:
             placement["affinity"] = one.affinity
     if spot is not None:
@@ -95,9 +94,17 @@ def placement(resources: Resources, overrides: list[PodOverrides], spot: Spot | 
         placement["nodeSelector"] = selector
     if tolerations:
         placement["tolerations"] = tolerations
-    if secrets:
-        placement["imagePullSecrets"] = secrets
     return placement
+
+
+def pull_secrets(known: Iterable[str], overrides: Iterable[PodOverrides] = ()) -> Manifest:
+    """By what images are pulled: the Secrets of the pods themselves, and of the installation.
+
+    Nodes try without those that a namespace lacks, so none of them has to be there.
+    """
+    own = (secret.name for one in overrides for secret in one.image_pull_secrets)
+    found = [{"name": name} for name in dict.fromkeys([*own, *known])]
+    return {"imagePullSecrets": found} if found else {}
 
 
 def _container(

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from loopwright.api.names import GROUP
-from loopwright.kube.resources import MODELVERSION
+from loopwright.api.resources import MODELVERSION
 
 logger = logging.getLogger("loopwright.audit")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from loopwright.api.names import LABEL_KIND, LABEL_NAME
-from loopwright.kube.resources import (
+from loopwright.api.resources import (
     BATCHTRANSFORM,
     HYPERPARAMETERSWEEP,
     JOBS,

@@ -11,11 +11,11 @@ import aiohttp
 import orjson
 
 from loopwright.api.names import FIELD_MANAGER
+from loopwright.api.resources import Resource, resource_of
 from loopwright.kube.clock import ServerClock
 from loopwright.kube.connection import Connection
 from loopwright.kube.errors import ApiError, KindMissing, NotFound, Unavailable, from_response
 from loopwright.kube.ratelimit import TokenBucket
-from loopwright.kube.resources import Resource, resource_of
 
 APPLY: Final = "application/apply-patch+yaml"
 MERGE: Final = "application/merge-patch+json"

@@ -8,9 +8,9 @@ import random
 from collections.abc import Callable
 from typing import Final
 
+from loopwright.api.resources import PROMETHEUSRULE, Resource
 from loopwright.kube.client import Client
 from loopwright.kube.errors import ApiError
-from loopwright.kube.resources import PROMETHEUSRULE, Resource
 
 OPTIONAL: Final = (PROMETHEUSRULE,)
 # A kind without objects has no watch events, so somebody has to ask.

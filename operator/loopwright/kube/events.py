@@ -11,9 +11,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
+from loopwright.api.resources import EVENT
 from loopwright.kube.client import Client
 from loopwright.kube.errors import ApiError, Conflict
-from loopwright.kube.resources import EVENT
 
 MAX_MESSAGE: Final = 1024
 # More wait only when the API server refuses everything; then Events matter least.

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from loopwright.api.resources import LEASE
 from loopwright.kube.client import Client
 from loopwright.kube.errors import ApiError, Conflict, NotFound
-from loopwright.kube.resources import LEASE
 
 NAME: Final = "loopwright-operator"
 DURATION: Final = 15.0

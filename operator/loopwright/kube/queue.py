@@ -9,7 +9,7 @@ import random
 from collections import OrderedDict, deque
 from typing import Final
 
-from loopwright.kube.resources import Key
+from loopwright.api.resources import Key
 
 FIRST_RETRY: Final = 0.5
 LAST_RETRY: Final = 60.0

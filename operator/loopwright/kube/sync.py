@@ -10,10 +10,10 @@ import logging
 from collections.abc import Iterable
 
 from loopwright.api.names import LABEL_KIND
+from loopwright.api.resources import SERVING, SUPPORT, Key, Resource
 from loopwright.kube.cache import OWN_KINDS, Cache, Listing, version_of
 from loopwright.kube.client import Client
 from loopwright.kube.errors import Forbidden, KindMissing, OldListing
-from loopwright.kube.resources import SERVING, SUPPORT, Key, Resource
 
 logger = logging.getLogger(__name__)
 

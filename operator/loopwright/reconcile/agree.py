@@ -8,9 +8,9 @@ from typing import Any
 
 import orjson
 
+from loopwright.api.resources import Key, Resource, resource_of
 from loopwright.kube.cache import key_of
 from loopwright.kube.errors import ApiError, Forbidden, Invalid, KindMissing, NameTaken
-from loopwright.kube.resources import Key, Resource, resource_of
 from loopwright.reconcile.children import check_life, covers, owners, put, right
 from loopwright.reconcile.context import Context, Mark
 

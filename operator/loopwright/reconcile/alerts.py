@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from loopwright.api.resources import PROMETHEUSRULE, Key
 from loopwright.desired.alerts import AlertSettings, prometheus_rule
 from loopwright.desired.endpoint import EndpointContext
 from loopwright.kube.errors import ApiError, KindMissing
-from loopwright.kube.resources import PROMETHEUSRULE, Key
 from loopwright.reconcile.context import Context
 
 

@@ -7,11 +7,11 @@ from typing import Any
 from loopwright.api.batch_report import BatchReport
 from loopwright.api.batchtransform import BatchTransform
 from loopwright.api.batchtransform_status import BatchTransformStatus
+from loopwright.api.resources import BATCHTRANSFORM, Key
 from loopwright.decide.batchmodel import resolved
 from loopwright.decide.batchtransform import BatchRun
 from loopwright.decide.types import Blocked
 from loopwright.desired.batch import BatchContext
-from loopwright.kube.resources import BATCHTRANSFORM, Key
 from loopwright.reconcile.context import Context
 from loopwright.reconcile.job import JobKind, Stored, identity
 from loopwright.reconcile.models import lookups
@@ -35,7 +35,10 @@ class _BatchTransforms(JobKind[BatchTransformStatus]):
         if isinstance(model, Blocked):
             return Stored(self, key, obj, status, run, None, model)
         context = BatchContext(
-            *identity(ctx, key, obj, spec), output_uri=spec.output.uri.rstrip("/"), model=model
+            *identity(ctx, key, obj, spec),
+            output_uri=spec.output.uri.rstrip("/"),
+            model=model,
+            pull_secrets=ctx.settings.image_pull_secrets,
         )
         return Stored(self, key, obj, status, run, context)
 

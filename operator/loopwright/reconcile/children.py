@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import orjson
 
+from loopwright.api.resources import JOBS, RAYJOB, ROLEBINDING, Key, Resource, resource_of
 from loopwright.desired.context import AttemptContext, JobContext
 from loopwright.desired.rayjob import rayjob
 from loopwright.desired.support import shared
 from loopwright.kube.cache import key_of, version_of
 from loopwright.kube.errors import Conflict, Invalid, NameTaken, NotFound
-from loopwright.kube.resources import JOBS, RAYJOB, ROLEBINDING, Key, Resource, resource_of
 from loopwright.reconcile.context import Context, Kept
 
 Manifest = dict[str, Any]

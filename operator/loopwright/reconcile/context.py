@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
+from loopwright.api.resources import Key, Resource
 from loopwright.decide.endpoint_types import GatewayView
 from loopwright.decide.prices import Prices
 from loopwright.desired.network import Network
 from loopwright.kube.cache import Cache
 from loopwright.kube.client import Client
 from loopwright.kube.events import Recorder
-from loopwright.kube.resources import Key, Resource
 from loopwright.prometheus import Prometheus
 from loopwright.settings import Settings
 

@@ -13,16 +13,7 @@ from loopwright.api.experiment_report import ExperimentConfig
 from loopwright.api.experiment_status import ExperimentState
 from loopwright.api.modelendpoint import Variant
 from loopwright.api.modelendpoint_status import ModelEndpointStatus, Served
-from loopwright.decide import experiment, routing, scaling
-from loopwright.decide.endpoint_summary import claimants, shared
-from loopwright.decide.endpoint_types import JobView, Seen
-from loopwright.decide.traffic import Backend, Claimant, backends
-from loopwright.decide.types import Blocked
-from loopwright.desired import autoscaling, capture, httproute, monitor, network, quality
-from loopwright.desired import inferenceservice as isvc
-from loopwright.desired.endpoint import EndpointContext, ModelSource
-from loopwright.kube.errors import ApiError, Invalid, KindMissing
-from loopwright.kube.resources import (
+from loopwright.api.resources import (
     BUDGET,
     CONFIGMAP,
     DEPLOYMENT,
@@ -37,6 +28,15 @@ from loopwright.kube.resources import (
     SCALEDOBJECT,
     Key,
 )
+from loopwright.decide import experiment, routing, scaling
+from loopwright.decide.endpoint_summary import claimants, shared
+from loopwright.decide.endpoint_types import JobView, Seen
+from loopwright.decide.traffic import Backend, Claimant, backends
+from loopwright.decide.types import Blocked
+from loopwright.desired import autoscaling, capture, httproute, monitor, network, quality
+from loopwright.desired import inferenceservice as isvc
+from loopwright.desired.endpoint import EndpointContext, ModelSource
+from loopwright.kube.errors import ApiError, Invalid, KindMissing
 from loopwright.reconcile import alerts, gateway, monitoring
 from loopwright.reconcile.agree import agree, remove
 from loopwright.reconcile.children import owners
@@ -301,7 +301,8 @@ def _monitor(
         experiment=_experiment(endpoint, status),
     )
     beside = [one for one in (capture.retention(endpoint), quality.joiner(endpoint)) if one]
-    made = monitor.monitor(monitor.MonitorContext(config, ctx.settings.operator_image, beside))
+    image, secrets = ctx.settings.operator_image, endpoint.pull_secrets
+    made = monitor.monitor(monitor.MonitorContext(config, image, beside, secrets))
     access = monitor.monitor_access(endpoint.namespace)
     first = [one for one in access if one["kind"] != ROLEBINDING.kind]
     policies = [network.monitors(endpoint.namespace, ctx.network)] if ctx.network else []

@@ -12,15 +12,7 @@ from loopwright.api.endpoint_report import MAX_REPORT_BYTES, EndpointReport
 from loopwright.api.modelendpoint import Variant
 from loopwright.api.modelendpoint_status import ModelEndpointStatus, Served
 from loopwright.api.registry import UNSAFE_FORMATS
-from loopwright.decide import checks
-from loopwright.decide.endpoint_types import RevisionView, RouteView, Seen
-from loopwright.decide.modelref import Resolved, resolve
-from loopwright.decide.scaling import least
-from loopwright.decide.types import Blocked
-from loopwright.desired.autoscaling import filled
-from loopwright.desired.endpoint import EndpointContext, ModelSource, pod_selector
-from loopwright.desired.inferenceservice import digest, own_server
-from loopwright.kube.resources import (
+from loopwright.api.resources import (
     DEPLOYMENT,
     HPA,
     HTTPROUTE,
@@ -29,6 +21,14 @@ from loopwright.kube.resources import (
     SCALEDOBJECT,
     Key,
 )
+from loopwright.decide import checks
+from loopwright.decide.endpoint_types import RevisionView, RouteView, Seen
+from loopwright.decide.modelref import Resolved, resolve
+from loopwright.decide.scaling import least
+from loopwright.decide.types import Blocked
+from loopwright.desired.autoscaling import filled
+from loopwright.desired.endpoint import EndpointContext, ModelSource, pod_selector
+from loopwright.desired.inferenceservice import digest, own_server
 from loopwright.reconcile import gateway, monitoring, pods
 from loopwright.reconcile.children import owners
 from loopwright.reconcile.context import Context

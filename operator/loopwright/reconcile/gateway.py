@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from loopwright.api.delivery import GatewayRef
 from loopwright.api.modelendpoint import ModelEndpointSpec
+from loopwright.api.resources import GATEWAY, GATEWAYCLASS, MODELENDPOINT, Key
 from loopwright.decide.endpoint_types import GatewayView
 from loopwright.decide.types import Blocked
 from loopwright.kube.errors import Forbidden, KindMissing, NotFound
-from loopwright.kube.resources import GATEWAY, GATEWAYCLASS, MODELENDPOINT, Key
 from loopwright.reconcile.context import Context, Remembered
 
 # Gateways seldom change, and endpoints are many.

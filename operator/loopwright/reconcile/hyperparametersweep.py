@@ -9,12 +9,12 @@ from pydantic import ValidationError
 from loopwright.api.hyperparametersweep import HyperparameterSweep, HyperparameterSweepSpec
 from loopwright.api.hyperparametersweep_status import HyperparameterSweepStatus
 from loopwright.api.report import JobReport
+from loopwright.api.resources import HYPERPARAMETERSWEEP, Key
 from loopwright.api.sweep_report import SweepReport
 from loopwright.api.sweepconfig import History
 from loopwright.decide.sweep import SweepRun
 from loopwright.decide.types import Blocked
 from loopwright.desired.sweep import SweepContext
-from loopwright.kube.resources import HYPERPARAMETERSWEEP, Key
 from loopwright.reconcile.context import Context
 from loopwright.reconcile.job import JobKind, Stored, identity
 from loopwright.reconcile.register import register
@@ -65,6 +65,7 @@ def _context(
         output_uri=output,
         checkpoint_uri=checkpoint,
         warm_start=warm,
+        pull_secrets=ctx.settings.image_pull_secrets,
     )
 
 

@@ -12,6 +12,7 @@ from loopwright import metrics
 from loopwright.api.conditions import MAX_MESSAGE
 from loopwright.api.jobspec import JobSpec
 from loopwright.api.report import JobReport
+from loopwright.api.resources import RAYJOB, Key, Resource
 from loopwright.api.trainingjob_status import JobStatus, TrainedStatus
 from loopwright.decide.job import decide
 from loopwright.decide.kind import Job, report_of
@@ -36,7 +37,6 @@ from loopwright.kube.errors import (
     NameTaken,
     Unavailable,
 )
-from loopwright.kube.resources import RAYJOB, Key, Resource
 from loopwright.reconcile import children
 from loopwright.reconcile.context import Context
 from loopwright.reconcile.observe import observe

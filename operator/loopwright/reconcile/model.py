@@ -21,10 +21,10 @@ from loopwright.api.registry import (
     ModelStatus,
     ModelVersionStatus,
 )
+from loopwright.api.resources import MODEL, MODELVERSION, TRAININGJOB, Key, Resource
 from loopwright.decide.registry import ByItself, Verdict, Version, approvable, decide
 from loopwright.kube.cache import key_of
 from loopwright.kube.errors import Forbidden, Invalid
-from loopwright.kube.resources import MODEL, MODELVERSION, TRAININGJOB, Key, Resource
 from loopwright.reconcile.context import Context
 from loopwright.reconcile.status import refuse, store
 

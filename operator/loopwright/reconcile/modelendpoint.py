@@ -11,12 +11,12 @@ from loopwright import metrics
 from loopwright.api.modelendpoint import ModelEndpoint
 from loopwright.api.modelendpoint_status import ModelEndpointStatus
 from loopwright.api.monitoring_status import RetrainOutcome
+from loopwright.api.resources import MODELENDPOINT, Key
 from loopwright.decide.endpoint_cost import accrued
 from loopwright.decide.endpoint_types import EndpointDecision, Seen
 from loopwright.decide.modelendpoint import decide
 from loopwright.desired.endpoint import EndpointContext, ModelSource
 from loopwright.kube.errors import Unavailable
-from loopwright.kube.resources import MODELENDPOINT, Key
 from loopwright.reconcile.children import was_old
 from loopwright.reconcile.context import Context
 from loopwright.reconcile.endpoint_children import Refusals, bring_about
@@ -65,6 +65,7 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
         spec=parsed.spec,
         serving_images=_images(ctx),
         prometheus_url=ctx.settings.prometheus_url,
+        pull_secrets=ctx.settings.image_pull_secrets,
     )
     seen, models = await observe(ctx, key, obj, status, context)
     context = replace(context, metrics=measured(ctx, key, parsed.spec, models))

@@ -6,9 +6,7 @@ from typing import Any
 
 from loopwright.api.hyperparametersweep import HyperparameterSweep
 from loopwright.api.registry import Model, ModelVersion
-from loopwright.api.trainingjob import TrainingJob
-from loopwright.decide.modelref import Lookups
-from loopwright.kube.resources import (
+from loopwright.api.resources import (
     HYPERPARAMETERSWEEP,
     MODEL,
     MODELVERSION,
@@ -16,6 +14,8 @@ from loopwright.kube.resources import (
     Key,
     Resource,
 )
+from loopwright.api.trainingjob import TrainingJob
+from loopwright.decide.modelref import Lookups
 from loopwright.reconcile.context import Context
 
 

@@ -15,12 +15,12 @@ from loopwright.api.modelendpoint import ModelEndpointSpec
 from loopwright.api.modelendpoint_status import ModelEndpointStatus
 from loopwright.api.monitoring_status import RetrainOutcome, RetrainStatus, WindowVerdict
 from loopwright.api.registry import ModelVersion
+from loopwright.api.resources import CONFIGMAP, MODEL, MODELVERSION, TRAININGJOB, Key
 from loopwright.api.trainingjob_status import Phase, TrainingJobStatus
 from loopwright.decide.endpoint_types import JobView
 from loopwright.desired.endpoint import ModelSource
 from loopwright.desired.retraining import retraining
 from loopwright.kube.errors import Conflict, Forbidden, Invalid
-from loopwright.kube.resources import CONFIGMAP, MODEL, MODELVERSION, TRAININGJOB, Key
 from loopwright.reconcile.children import owners
 from loopwright.reconcile.context import Context
 

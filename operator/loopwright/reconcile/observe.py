@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
 
 from loopwright.api import names
 from loopwright.api.jobspec import queue_of
-from loopwright.api.report import FINAL_STATES, MAX_REPORT_BYTES, JobReport, RunState
-from loopwright.api.trainingjob_status import JobStatus
-from loopwright.decide.summary import running
-from loopwright.decide.types import Blocked, Observed, RayJobView
-from loopwright.desired.context import JobContext
-from loopwright.kube.cache import owner_of
-from loopwright.kube.errors import KindMissing, NameTaken, NotFound
-from loopwright.kube.resources import (
+from loopwright.api.report import FINAL_STATES, MAX_REPORT_BYTES, JobReport
+from loopwright.api.resources import (
     CLAIM,
     CONFIGMAP,
     LOCALQUEUE,
     PRIORITYCLASS,
-    RAYCLUSTER,
     RAYJOB,
     SECRET,
     Key,
     Resource,
 )
+from loopwright.api.trainingjob_status import JobStatus
+from loopwright.decide.summary import running
+from loopwright.decide.types import Blocked, Observed
+from loopwright.desired.context import JobContext
+from loopwright.kube.cache import owner_of
+from loopwright.kube.errors import KindMissing, NameTaken, NotFound
 from loopwright.reconcile.children import adopt, covers, owners
 from loopwright.reconcile.context import Context
-from loopwright.reconcile.queue import seen_again, workload
+from loopwright.reconcile.queue import in_queue
+from loopwright.reconcile.rayjobs import views
 from loopwright.reconcile.status import first_problem
 
 
@@ -45,7 +44,7 @@ async def observe(
     """What is there, without asking the API server for more than the decision needs."""
     uid = obj["metadata"]["uid"]
     await _find_lost(ctx, key, status, job)
-    rayjobs = {view.attempt: view for view in _rayjobs(ctx, key, uid)}
+    rayjobs = views(ctx, key, uid)
     mailbox = ctx.cache.get(
         Key(CONFIGMAP.kind, key.namespace, names.report_name(key.kind, key.name))
     )
@@ -60,18 +59,9 @@ async def observe(
         # The last report is stored before KubeRay ends, but its watch event may come after.
         mailbox = await _fresh_mailbox(ctx, key)
         report, problem = _parse(mailbox, uid, model)
-    stopped = (
-        report is not None
-        and report.attempt == status.attempt
-        and (report.state is RunState.STOPPED)
-    )
     queued = None
-    if job is not None and queue_of(job.spec) is not None and current is not None:
-        if stopped and not current.held and await seen_again(ctx, key.namespace, current):
-            rayjobs = {view.attempt: view for view in _rayjobs(ctx, key, uid)}
-            current = rayjobs.get(status.attempt, current)
-        if status.completion_time is None and current.held:
-            queued = await workload(ctx, key.namespace, current)
+    if job is not None and queue_of(job.spec) is not None:
+        rayjobs, queued = await in_queue(ctx, key, uid, status, rayjobs, report)
     blocked = _former(ctx, key, uid) if waiting else None
     if blocked is None and silent and mailbox is not None and (taken := _taken(mailbox, uid)):
         blocked = Blocked(NameTaken.reason, taken)
@@ -102,35 +92,6 @@ async def _find_lost(ctx: Context, key: Key, status: JobStatus, job: JobContext 
         return
     if found["metadata"]["uid"] == attempt.ray_job_uid:
         await adopt(ctx, found, wanted)
-
-
-def _rayjobs(ctx: Context, key: Key, uid: str) -> Iterator[RayJobView]:
-    clusters = {c["metadata"]["name"]: c for c in ctx.cache.children(key, RAYCLUSTER.kind)}
-    for obj in ctx.cache.children(key, RAYJOB.kind):
-        status, meta = obj.get("status") or {}, obj["metadata"]
-        attempt = names.attempt_of(key.kind, key.name, meta["name"])
-        if attempt is None or uid not in owners(obj):
-            continue
-        cluster = status.get("rayClusterName", "")
-        live = (clusters.get(cluster) or {}).get("status") or {}
-        yield RayJobView(
-            name=meta["name"],
-            uid=meta["uid"],
-            attempt=attempt,
-            deployment=status.get("jobDeploymentStatus", ""),
-            job=status.get("jobStatus", ""),
-            reason=status.get("reason", ""),
-            message=status.get("message", ""),
-            cluster=cluster,
-            dashboard=status.get("dashboardURL", ""),
-            ready_workers=live.get("readyWorkerReplicas", 0),
-            ended=_time(status.get("endTime")),
-            deleting="deletionTimestamp" in meta,
-        )
-
-
-def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
 
 
 def _former(ctx: Context, key: Key, uid: str) -> Blocked | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
+from loopwright.api.resources import CONFIGMAP
 from loopwright.decide.prices import Prices, PricesMalformed, parse
 from loopwright.kube.client import Client
 from loopwright.kube.errors import ApiError, Forbidden, NotFound
 from loopwright.kube.events import Recorder
-from loopwright.kube.resources import CONFIGMAP
 
 LOOK_SECONDS: Final = 30.0
 MISSING: Final = "missing"

@@ -5,14 +5,48 @@ from __future__ import annotations
 from typing import Any, Final
 
 from loopwright.api.conditions import MAX_MESSAGE
+from loopwright.api.report import JobReport, RunState
+from loopwright.api.resources import RAYJOB, WORKLOAD, Key
+from loopwright.api.trainingjob_status import JobStatus
 from loopwright.decide.types import RayJobView, WorkloadView
 from loopwright.kube.errors import Forbidden, KindMissing, NotFound
-from loopwright.kube.resources import RAYJOB, WORKLOAD
 from loopwright.reconcile.context import Context
+from loopwright.reconcile.rayjobs import views
 
 # Kueue labels the Workload that it makes for an object with the object's uid.
 OF_JOB: Final = "kueue.x-k8s.io/job-uid"
 MAX_NAME: Final = 253
+
+
+async def in_queue(
+    ctx: Context,
+    key: Key,
+    uid: str,
+    status: JobStatus,
+    rayjobs: dict[int, RayJobView],
+    report: JobReport | None,
+) -> tuple[dict[int, RayJobView], WorkloadView | None]:
+    """The RayJobs of a job in a queue, and Kueue's word on the current one while it is held back.
+
+    Args:
+        rayjobs: By attempt, as the cache has them; what is told may be newer.
+    """
+    current = rayjobs.get(status.attempt)
+    if current is None:
+        return rayjobs, None
+    if not current.held and _stopped(report, status.attempt):
+        if await _seen_again(ctx, key.namespace, current):
+            rayjobs = views(ctx, key, uid)
+            current = rayjobs.get(status.attempt, current)
+    if status.completion_time is not None or not current.held:
+        return rayjobs, None
+    return rayjobs, await workload(ctx, key.namespace, current)
+
+
+def _stopped(report: JobReport | None, attempt: int) -> bool:
+    if report is None or report.attempt != attempt:
+        return False
+    return report.state is RunState.STOPPED
 
 
 async def workload(ctx: Context, namespace: str, rayjob: RayJobView) -> WorkloadView | None:
@@ -52,7 +86,7 @@ def _view(obj: dict[str, Any]) -> WorkloadView:
     return WorkloadView(name)
 
 
-async def seen_again(ctx: Context, namespace: str, rayjob: RayJobView) -> bool:
+async def _seen_again(ctx: Context, namespace: str, rayjob: RayJobView) -> bool:
     """Reads a RayJob anew whose pods were told to stop; returns whether it was news.
 
     Kueue's hold on it is stored before KubeRay ends its pods, but the watch may tell later.

@@ -8,12 +8,12 @@ from pydantic import ValidationError
 
 from loopwright.api.conditions import MAX_MESSAGE
 from loopwright.api.report import ModelReport
+from loopwright.api.resources import MODEL, MODELVERSION, Key
 from loopwright.decide.register import T, Trains
 from loopwright.decide.types import Blocked
 from loopwright.desired import registry
 from loopwright.desired.training import TrainingContext
 from loopwright.kube.errors import Conflict, Forbidden, Invalid, KindMissing, NameTaken, NotFound
-from loopwright.kube.resources import MODEL, MODELVERSION, Key
 from loopwright.reconcile.context import Context
 from loopwright.reconcile.job import Stored
 from loopwright.reconcile.status import first_problem

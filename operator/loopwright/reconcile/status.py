@@ -7,9 +7,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from loopwright.api.base import StatusModel
+from loopwright.api.resources import Resource
 from loopwright.decide.conditions import Status, refused
 from loopwright.kube.errors import Invalid
-from loopwright.kube.resources import Resource
 from loopwright.reconcile.context import Context
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from loopwright.api.resources import Key
 from loopwright.api.trainingjob import Training
 from loopwright.decide.types import Blocked
-from loopwright.kube.resources import Key
 from loopwright.reconcile.context import Context
 
 NO_OUTPUT: Final = Blocked(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from loopwright.api.report import JobReport, Report
+from loopwright.api.resources import TRAININGJOB, Key
 from loopwright.api.trainingjob import TrainingJob, TrainingJobSpec
 from loopwright.api.trainingjob_status import TrainingJobStatus
 from loopwright.decide.trainingjob import TrainingRun
 from loopwright.decide.types import Blocked
 from loopwright.desired.training import TrainingJobContext
-from loopwright.kube.resources import TRAININGJOB, Key
 from loopwright.reconcile.context import Context
 from loopwright.reconcile.job import JobKind, Stored, identity
 from loopwright.reconcile.register import register
@@ -46,7 +46,10 @@ def job_context(
         return None
     output, checkpoint = found
     return TrainingJobContext(
-        *identity(ctx, key, obj, spec), output_uri=output, checkpoint_uri=checkpoint
+        *identity(ctx, key, obj, spec),
+        output_uri=output,
+        checkpoint_uri=checkpoint,
+        pull_secrets=ctx.settings.image_pull_secrets,
     )
 
 

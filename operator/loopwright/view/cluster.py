@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple, Protocol
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import urllib3
 
-from loopwright.api import names
-from loopwright.api.kinds import KINDS, Kind
+from loopwright.api.kinds import KINDS
+from loopwright.api.resources import Resource
 from loopwright.view.errors import NotThere, Refused, Trouble, Unknown
 
 Object = dict[str, Any]
@@ -24,59 +24,7 @@ READ_SECONDS: Final = 30
 BROKEN: Final = (urllib3.exceptions.HTTPError, ssl.SSLError)
 # Of one answer to a list.
 PAGE: Final = 500
-
-
-class Resource(NamedTuple):
-    """A resource of the API."""
-
-    group: str
-    version: str
-    plural: str
-    kind: str
-
-    @property
-    def root(self) -> str:
-        """Path of its group and version."""
-        return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
-
-    @property
-    def api_version(self) -> str:
-        """As in manifests."""
-        return f"{self.group}/{self.version}" if self.group else self.version
-
-    def path(self, namespace: str = "", name: str = "", sub: str = "") -> str:
-        """Of all objects, those of a namespace, or one; without a namespace of all of them."""
-        parts = [self.root, f"namespaces/{quote(namespace)}" if namespace else "", self.plural]
-        return "/".join(part for part in [*parts, quote(name, safe=""), sub] if part)
-
-
-def own(kind: Kind) -> Resource:
-    """One of our kinds."""
-    return Resource(names.GROUP, names.VERSION, kind.plural, kind.name)
-
-
 KIND_OF: Final = {kind.name: kind for kind in KINDS}
-POD: Final = Resource("", "v1", "pods", "Pod")
-CONFIGMAP: Final = Resource("", "v1", "configmaps", "ConfigMap")
-NAMESPACE: Final = Resource("", "v1", "namespaces", "Namespace")
-SECRET: Final = Resource("", "v1", "secrets", "Secret")
-EVENT: Final = Resource("", "v1", "events", "Event")
-CLAIM: Final = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
-SERVICE: Final = Resource("", "v1", "services", "Service")
-DEPLOYMENT: Final = Resource("apps", "v1", "deployments", "Deployment")
-LEASE: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")
-STORAGECLASS: Final = Resource("storage.k8s.io", "v1", "storageclasses", "StorageClass")
-RAYJOB: Final = Resource("ray.io", "v1", "rayjobs", "RayJob")
-RAYCLUSTER: Final = Resource("ray.io", "v1", "rayclusters", "RayCluster")
-INFERENCESERVICE: Final = Resource(
-    "serving.kserve.io", "v1beta1", "inferenceservices", "InferenceService"
-)
-HTTPROUTE: Final = Resource("gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute")
-GATEWAY: Final = Resource("gateway.networking.k8s.io", "v1", "gateways", "Gateway")
-WORKLOAD: Final = Resource("kueue.x-k8s.io", "v1beta1", "workloads", "Workload")
-REVIEW: Final = Resource(
-    "authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview"
-)
 
 
 class User(Protocol):

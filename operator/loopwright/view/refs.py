@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from loopwright.api.base import ApiModel
 from loopwright.api.kinds import KINDS, Kind
-from loopwright.view.cluster import Cluster, Object, own
+from loopwright.api.resources import own
+from loopwright.view.cluster import Cluster, Object
 from loopwright.view.errors import Misread, Trouble
 
 M = TypeVar("M", bound=ApiModel)

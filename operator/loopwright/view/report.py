@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from loopwright.api import names
-from loopwright.view import cluster as c
+from loopwright.api.resources import POD
 from loopwright.view.cluster import Cluster
 from loopwright.view.errors import Trouble
 from loopwright.view.refs import Found
@@ -40,10 +40,10 @@ def of_monitor(cluster: Cluster, found: Found, path: str, most: int | None = Non
         Trouble: there is no monitor, it does not answer, or it says too much.
     """
     selector = f"app.kubernetes.io/name={names.MONITOR_ACCOUNT},{names.LABEL_NAME}={found.name}"
-    pods = cluster.list(c.POD, selector)
+    pods = cluster.list(POD, selector)
     if not pods:
         text = "it begins with the first variant that is ready"
         raise Trouble(f"{found.ref} has no monitor", text)
     name = ready_pod(pods, f"the monitor of {found.ref}")["metadata"]["name"]
-    where = f"{c.POD.path(cluster.namespace)}/{name}:{MONITOR_PORT}/proxy/{path}"
+    where = f"{POD.path(cluster.namespace)}/{name}:{MONITOR_PORT}/proxy/{path}"
     return cluster.read("GET", where, most=most)

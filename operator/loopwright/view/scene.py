@@ -10,13 +10,27 @@ from typing import Any, Final
 from loopwright.api import names
 from loopwright.api.modelendpoint_status import ModelEndpointStatus
 from loopwright.api.registry import ModelVersion
-from loopwright.view import cluster as c
-from loopwright.view.cluster import Cluster, Object, Resource
+from loopwright.api.resources import (
+    CLAIM,
+    EVENT,
+    HTTPROUTE,
+    HYPERPARAMETERSWEEP,
+    INFERENCESERVICE,
+    MODEL,
+    MODELVERSION,
+    POD,
+    RAYCLUSTER,
+    RAYJOB,
+    TRAININGJOB,
+    WORKLOAD,
+    Resource,
+)
+from loopwright.view.cluster import Cluster, Object
 from loopwright.view.errors import Refused, Trouble
 from loopwright.view.refs import Found, parsed
 
 # What carries the object's labels.
-LABELLED: Final = (c.RAYJOB, c.RAYCLUSTER, c.INFERENCESERVICE, c.HTTPROUTE, c.POD)
+LABELLED: Final = (RAYJOB, RAYCLUSTER, INFERENCESERVICE, HTTPROUTE, POD)
 SERVED_BY: Final = "serving.kserve.io/inferenceservice"
 # Events are asked for by object; more of them than this explain nothing.
 MAX_ASKED: Final = 24
@@ -86,7 +100,7 @@ def look(cluster: Cluster, found: Found, *, events: bool = False, most: int | No
     if events:
         troubled = sorted(children, key=_settled)[:MAX_ASKED]
         for one in [found.obj, *troubled]:
-            told += reading.all(c.EVENT, fields=f"involvedObject.uid={one['metadata']['uid']}")
+            told += reading.all(EVENT, fields=f"involvedObject.uid={one['metadata']['uid']}")
     unseen, cut = (tuple(dict.fromkeys(some)) for some in (reading.unseen, reading.cut))
     return Scene(found, cluster.time, children, sorted(told, key=last_seen), unseen, cut)
 
@@ -133,7 +147,7 @@ def _children(reading: _Reading, found: Found) -> Iterator[Object]:
     kind = found.kind.name
     if kind == "Model":
         fields = f"spec.modelRef.name={found.name}"
-        yield from reading.all(c.own(c.KIND_OF["ModelVersion"]), fields=fields)
+        yield from reading.all(MODELVERSION, fields=fields)
     elif kind == "ModelVersion":
         yield from _origin(reading, found)
     else:
@@ -144,14 +158,12 @@ def _children(reading: _Reading, found: Found) -> Iterator[Object]:
 def _origin(reading: _Reading, found: Found) -> Iterator[Object]:
     """The job that a version came from, and its Model."""
     spec = found.read(ModelVersion).spec
-    yield from reading.one(c.own(c.KIND_OF["Model"]), spec.model_ref.name)
+    yield from reading.one(MODEL, spec.model_ref.name)
     made = spec.lineage
     if made and made.training_job:
-        yield from reading.one(c.own(c.KIND_OF["TrainingJob"]), made.training_job.name)
+        yield from reading.one(TRAININGJOB, made.training_job.name)
     if made and made.hyperparameter_sweep:
-        yield from reading.one(
-            c.own(c.KIND_OF["HyperparameterSweep"]), made.hyperparameter_sweep.name
-        )
+        yield from reading.one(HYPERPARAMETERSWEEP, made.hyperparameter_sweep.name)
 
 
 def _made(reading: _Reading, found: Found) -> Iterator[Object]:
@@ -162,24 +174,24 @@ def _made(reading: _Reading, found: Found) -> Iterator[Object]:
         for one in reading.all(resource, f"{names.LABEL_NAME}={name}"):
             if labels(one).get(names.LABEL_KIND, "ModelEndpoint") == kind:
                 yield one
-                if resource is c.RAYJOB:
+                if resource is RAYJOB:
                     uid = one["metadata"]["uid"]
-                    yield from reading.all(c.WORKLOAD, f"kueue.x-k8s.io/job-uid={uid}")
+                    yield from reading.all(WORKLOAD, f"kueue.x-k8s.io/job-uid={uid}")
     for claim in sorted(claims(found.obj)):
-        yield from reading.one(c.CLAIM, claim)
+        yield from reading.one(CLAIM, claim)
 
 
 def _results(reading: _Reading, found: Found) -> Iterator[Object]:
     """Objects of ours that the status names."""
     status = found.obj.get("status") or {}
-    yield from reading.one(c.own(c.KIND_OF["ModelVersion"]), status.get("modelVersion"))
+    yield from reading.one(MODELVERSION, status.get("modelVersion"))
     if found.kind.name == "ModelEndpoint":
         read = parsed(ModelEndpointStatus, status, found.ref)
         used = {one.serving.model_version for one in read.variants if one.serving}
         for version in sorted(filter(None, used)):
-            yield from reading.one(c.own(c.KIND_OF["ModelVersion"]), version)
+            yield from reading.one(MODELVERSION, version)
         for job in read.retrains:
-            yield from reading.one(c.own(c.KIND_OF["TrainingJob"]), job.training_job)
+            yield from reading.one(TRAININGJOB, job.training_job)
 
 
 def claims(obj: Object) -> set[str]:

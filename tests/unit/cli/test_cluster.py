@@ -13,9 +13,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from loopwright.api.resources import POD
 from loopwright.cli.app import app
 from loopwright.cli.kubeconfig import load
-from loopwright.view.cluster import POD
 from loopwright.view.errors import NotThere, Refused, Trouble
 
 

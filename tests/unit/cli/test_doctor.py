@@ -11,8 +11,8 @@ from cli_runs import run, same
 from recorded import NOW, Object, Recorded, ago, thing
 
 from loopwright.api.kinds import KINDS
+from loopwright.api.resources import GATEWAY
 from loopwright.cli.doctor import NEEDED, RIGHTS, Check, Facts, Verdict, checks, failed
-from loopwright.view.cluster import GATEWAY
 
 OWN = "loopwright.io/v1alpha1"
 

@@ -18,9 +18,9 @@ from loopwright.api.endpoint_report import EndpointReport, VerdictsReport
 from loopwright.api.experiment_report import ExperimentReport
 from loopwright.api.feedback import FeedbackSnapshot
 from loopwright.api.report import Report
+from loopwright.api.resources import Key
 from loopwright.api.sweep_report import SweepReport
 from loopwright.decide import prices
-from loopwright.kube.resources import Key
 from loopwright.prometheus import _value
 from loopwright.reconcile import monitoring, observe
 from loopwright.reconcile.context import Context

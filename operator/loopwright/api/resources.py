@@ -1,4 +1,4 @@
-"""The resources that the operator reads or writes."""
+"""The resources of the API that the operator, the command line tool and the console use."""
 
 from __future__ import annotations
 
@@ -6,14 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
-from loopwright.api import (
-    batchtransform,
-    hyperparametersweep,
-    modelendpoint,
-    names,
-    registry,
-    trainingjob,
-)
+from loopwright.api import kinds, names
 
 
 class Key(NamedTuple):
@@ -26,7 +19,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Resource:
-    """A resource of the API; paths of one without namespaces are asked for with None."""
+    """A resource of the API."""
 
     group: str
     version: str
@@ -38,31 +31,29 @@ class Resource:
         """As in manifests."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
-    def path(self, namespace: str | None, name: str = "", sub: str = "") -> str:
-        """Path of the resource, an object, or a subresource."""
+    def path(self, namespace: str | None = None, name: str = "", sub: str = "") -> str:
+        """Path of all objects, those of a namespace, one, or its subresource."""
         root = f"/apis/{self.group}" if self.group else "/api"
-        scope = f"/namespaces/{namespace}" if namespace else ""
+        scope = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
         parts = [part for part in (quote(name, safe=""), sub) if part]
         return "/".join([f"{root}/{self.version}{scope}/{self.plural}", *parts])
 
 
-TRAININGJOB: Final = Resource(names.GROUP, names.VERSION, trainingjob.PLURAL, trainingjob.KIND)
-HYPERPARAMETERSWEEP: Final = Resource(
-    names.GROUP, names.VERSION, hyperparametersweep.PLURAL, hyperparametersweep.KIND
-)
-MODEL: Final = Resource(names.GROUP, names.VERSION, registry.MODEL_PLURAL, registry.MODEL_KIND)
-MODELVERSION: Final = Resource(
-    names.GROUP, names.VERSION, registry.VERSION_PLURAL, registry.VERSION_KIND
-)
-MODELENDPOINT: Final = Resource(
-    names.GROUP, names.VERSION, modelendpoint.PLURAL, modelendpoint.KIND
-)
-BATCHTRANSFORM: Final = Resource(
-    names.GROUP, names.VERSION, batchtransform.PLURAL, batchtransform.KIND
-)
+def own(kind: kinds.Kind) -> Resource:
+    """One of our kinds."""
+    return Resource(names.GROUP, names.VERSION, kind.plural, kind.name)
+
+
+TRAININGJOB: Final = own(kinds.TRAININGJOB)
+HYPERPARAMETERSWEEP: Final = own(kinds.HYPERPARAMETERSWEEP)
+MODEL: Final = own(kinds.MODEL)
+MODELVERSION: Final = own(kinds.MODELVERSION)
+MODELENDPOINT: Final = own(kinds.MODELENDPOINT)
+BATCHTRANSFORM: Final = own(kinds.BATCHTRANSFORM)
 RAYJOB: Final = Resource("ray.io", "v1", "rayjobs", "RayJob")
 RAYCLUSTER: Final = Resource("ray.io", "v1", "rayclusters", "RayCluster")
 CONFIGMAP: Final = Resource("", "v1", "configmaps", "ConfigMap")
+NAMESPACE: Final = Resource("", "v1", "namespaces", "Namespace")
 SECRET: Final = Resource("", "v1", "secrets", "Secret")
 CLAIM: Final = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 SERVICEACCOUNT: Final = Resource("", "v1", "serviceaccounts", "ServiceAccount")
@@ -72,6 +63,10 @@ NETWORKPOLICY: Final = Resource("networking.k8s.io", "v1", "networkpolicies", "N
 EVENT: Final = Resource("", "v1", "events", "Event")
 LEASE: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 PRIORITYCLASS: Final = Resource("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass")
+STORAGECLASS: Final = Resource("storage.k8s.io", "v1", "storageclasses", "StorageClass")
+ACCESSREVIEW: Final = Resource(
+    "authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview"
+)
 LOCALQUEUE: Final = Resource("kueue.x-k8s.io", "v1beta1", "localqueues", "LocalQueue")
 WORKLOAD: Final = Resource("kueue.x-k8s.io", "v1beta1", "workloads", "Workload")
 
