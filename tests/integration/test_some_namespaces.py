@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,16 @@ BATCH = {
 }  # fmt: skip
 CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
 
+# Specs of the pods that are made from an object.
+PODS: dict[str, Callable[[Any], list[Any]]] = {
+    "RayJob": lambda one: [
+        group["template"]["spec"]
+        for cluster in [one["spec"]["rayClusterSpec"]]
+        for group in (cluster["headGroupSpec"], *cluster.get("workerGroupSpecs", ()))
+    ],
+    "InferenceService": lambda one: [one["spec"]["predictor"]],
+}
+
 
 @dataclass
 class Tenant:
@@ -53,8 +63,9 @@ class Tenant:
         config["users"][0]["user"] = {"token": token.strip()}
         self.replicas.kubeconfig.write_text(yaml.safe_dump(config))
         return self.replicas.lead(
-            namespaces=",".join(namespaces), namespace=self.name, drain_seconds="1"
-        )
+            namespaces=",".join(namespaces), namespace=self.name, drain_seconds="1",
+            image_pull_secrets="registry",
+        )  # fmt: skip
 
 
 @pytest.fixture
@@ -123,6 +134,11 @@ async def test_roles_in_its_namespaces_are_all_that_an_operator_needs(
         await it.until("a canary", lambda status: percent(status) == 10)
         await it.ready("m-v3")
         assert await it.namespace.list("PodDisruptionBudget")
+        pods = [
+            pod for kind in PODS for one in await it.namespace.list(kind) for pod in PODS[kind](one)
+        ]
+        assert len(pods) > 5
+        assert all(pod["imagePullSecrets"] == [{"name": "registry"}] for pod in pods)
         assert refusals(operator) == []
 
 
