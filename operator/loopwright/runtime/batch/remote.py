@@ -52,6 +52,11 @@ _DTYPES: Final = {datatype: name for name, datatype in DATATYPES.items()}
 _ABOUT: Final = re.compile(r"([a-z][-a-z0-9]{0,15}|-)\.([0-9a-f]{8}|-)\.")
 
 
+def rest(given_up: threading.Event, seconds: float) -> None:
+    """Between two tries; not when nobody tries any more."""
+    given_up.wait(seconds)
+
+
 def concurrent(config: BatchConfig) -> int:
     """Requests that a process has under way; a model that is here computes one at a time."""
     if config.endpoint is None:
@@ -139,7 +144,7 @@ class RemoteModel:
                 raise RunError("EndpointUnavailable", text, Cause.INFRASTRUCTURE)
             # By chance, so that not all who were refused at once come again at once.
             seconds = max(after, pause * random.uniform(0.5, 1.0))  # noqa: S311
-            self._given_up.wait(min(seconds, deadline - now))
+            rest(self._given_up, min(seconds, deadline - now))
             pause = min(2 * pause, LONGEST_PAUSE)
         text = f"{url} is given up, as other requests to it were"
         raise RunError("EndpointUnavailable", text, Cause.INFRASTRUCTURE)
