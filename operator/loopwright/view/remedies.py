@@ -112,7 +112,7 @@ REASONS: Final[dict[str, str]] = {
     "OutputDamaged": "delete the folder that the message names, and start a new job",
     "InputChanged": "wait until nobody writes the input, and start a new job",
     "PredictorFailed": "correct predictor.class as the message says",
-    "EndpointUnavailable": "wait for the retry; if it repeats, see why the endpoint does not answer",
+    "EndpointUnavailable": "wait for the retry; if it repeats, look at the endpoint and its pods",
     "EndpointRefused": "see what answers there; it must speak the Open Inference Protocol (v2)",
     "ReportRefused": "remove the policy or ConfigMap that the message names",
     "TooManyFailures": "read the trials' logs below output.uri; then start a new sweep",
