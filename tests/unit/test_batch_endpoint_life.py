@@ -70,7 +70,7 @@ class Batches(World):
         self.made.append(obj)
         return await super().create(resource, obj)
 
-    def gone(self, key: Key) -> None:  # type: ignore[override]
+    def deleted(self, key: Key) -> None:
         """An object is deleted."""
         self.cache.observe("DELETED", self.stored(self.cache.get(key) or {}))
 
@@ -154,7 +154,7 @@ async def test_an_endpoint_that_goes_is_no_endpoint(end: str) -> None:
     world.endpoint(variant("a"))
     known = world.cache.get(Key("ModelEndpoint", "n", "digits")) or {}
     if end == "deleted":
-        world.gone(Key("ModelEndpoint", "n", "digits"))
+        world.deleted(Key("ModelEndpoint", "n", "digits"))
     elif end == "deleting":
         meta = {**known["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}
         world.cache.observe("MODIFIED", world.stored({**known, "metadata": meta}))
@@ -171,7 +171,7 @@ async def test_an_attempt_outlives_an_endpoint_that_is_away() -> None:
     await world.resolved()
     world.endpoint(variant("a", ready=False), ready=BUSY)
     assert (await world.resolved())[0] == "True"
-    world.gone(Key("ModelEndpoint", "n", "digits"))
+    world.deleted(Key("ModelEndpoint", "n", "digits"))
     assert (await world.resolved())[0] == "True"
     assert world.batch["attempt"] == 1
     assert not [call for call in world.calls if "RayJob" in call]
@@ -185,8 +185,9 @@ async def test_an_attempt_makes_way_when_its_variant_moves() -> None:
     await world.look(BATCH)
     assert "delete RayJob job-b1 RayJob-job-b1" in world.calls
     assert world.batch["attempts"][0]["cause"] == "Suspended"
-    world.gone(RAYJOB)
-    await world.resolved()
+    world.deleted(RAYJOB)
+    await world.look(BATCH)
+    await world.look(BATCH)
     old, new = (f"http://digits-a-{revision}-predictor.n.svc" for revision in ("r1", "r2"))
     assert world.asked() == [("job-b1", old), ("job-b2", new)]
     assert world.batch["endpoint"]["url"] == new

@@ -178,16 +178,27 @@ def test_who_does_not_answer_is_left_and_what_is_done_stays(
     write(batch, ROWS[4:], "b.jsonl")
     monkeypatch.setattr(remote, "PATIENCE", 0.0)
     endpoint.reply = lambda n, rows: answer(rows) if n == 1 else (503, {}, {"error": "busy"})
-    report = run(batch, endpoint)
+    single = {"batchSize": 4, "maxConcurrent": 1}
+    report = run(batch, endpoint, batching=single)
     assert failure(report) == (Cause.INFRASTRUCTURE, "EndpointUnavailable", False)
     assert report.error is not None and "HTTP 503: busy" in report.error.message
     assert batch.rows() == []
-    assert len(rests) > 0
     endpoint.reply, first = (lambda _, rows: answer(rows)), len(endpoint.asked)
-    report = run(batch, endpoint)
+    report = run(batch, endpoint, batching=single)
     assert (report.state, report.shards.resumed) == (RunState.SUCCEEDED, 1)
     assert sum(len(rows) for rows in endpoint.asked[first:]) == 28
     assert len(batch.rows()) == 32
+
+
+def test_all_give_up_for_the_same_reason(
+    batch: World, endpoint: Endpoint, rests: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(batch)
+    monkeypatch.setattr(remote, "PATIENCE", 0.0)
+    endpoint.reply = lambda *_: (503, {}, {"error": "busy"})
+    report = run(batch, endpoint, batching={"batchSize": 1, "maxConcurrent": 8})
+    assert failure(report) == (Cause.INFRASTRUCTURE, "EndpointUnavailable", False)
+    assert report.error is not None and "HTTP 503: busy" in report.error.message
 
 
 def test_who_is_not_there_is_no_fault_of_the_data(

@@ -73,7 +73,7 @@ class RemoteModel:
     def __init__(self, endpoint: BatchEndpoint, concurrent: int = DEFAULT_CONCURRENT) -> None:
         self._url = f"{endpoint.url.rstrip('/')}/v2/models/{quote(endpoint.name)}"
         self._pool = urllib3.PoolManager(maxsize=concurrent, retries=False, timeout=TIMEOUT)
-        self._given_up = threading.Event()
+        self._given_up, self._why = threading.Event(), ""
         self.answered: set[str] = set()
         """Variants and models that have answered, where the server tells."""
         self.signature = self._signature()
@@ -108,13 +108,15 @@ class RemoteModel:
             raise self._odd(f"has no outputs as it describes them: {text}") from error
 
     def _signature(self) -> Signature:
-        answer = self._ask("GET", self._url)
         try:
+            answer = self._ask("GET", self._url)
             # Whether NaN may stand for a missing value, it does not say: it refuses what it must.
             inputs = {
                 one["name"]: _tensor(one, missing=True) for one in self._list(answer, "inputs")
             }
             outputs = {one["name"]: _tensor(one) for one in self._list(answer, "outputs")}
+        except Refused as error:
+            raise self._odd(f"answers {error.message}") from error
         except (KeyError, TypeError, ValueError) as error:
             raise self._odd(f"describes no tensors: {error!r}"[:MAX_SAID]) from error
         if not inputs or not outputs:
@@ -139,15 +141,15 @@ class RemoteModel:
             now = time.monotonic()
             deadline = deadline or now + PATIENCE
             if now >= deadline:
+                self._why = f"{url} has not answered for {PATIENCE:g} s; at last: {said}"
                 self._given_up.set()
-                text = f"{url} has not answered for {PATIENCE:g} s; at last: {said}"
-                raise RunError("EndpointUnavailable", text, Cause.INFRASTRUCTURE)
+                break
             # By chance, so that not all who were refused at once come again at once.
             seconds = max(after, pause * random.uniform(0.5, 1.0))  # noqa: S311
             rest(self._given_up, min(seconds, deadline - now))
             pause = min(2 * pause, LONGEST_PAUSE)
-        text = f"{url} is given up, as other requests to it were"
-        raise RunError("EndpointUnavailable", text, Cause.INFRASTRUCTURE)
+        # For one request that is given up all are.
+        raise RunError("EndpointUnavailable", self._why, Cause.INFRASTRUCTURE)
 
     def _judged(self, answer: urllib3.BaseHTTPResponse, url: str) -> str:
         """What an answer that may pass says.
@@ -185,12 +187,13 @@ def _tensor(found: Mapping[str, Any], *, missing: bool = False) -> Tensor:
 
 def _array(found: Mapping[str, Any]) -> Array:
     """An output in the shape that it says it has."""
-    shape = [int(size) for size in found["shape"]]
-    if not shape or len(shape) > MAX_DIMENSIONS or min(shape) < 0:
+    shape = found["shape"]
+    sizes = isinstance(shape, list) and all(type(one) is int and one >= 0 for one in shape)
+    if not sizes or not 0 < len(shape) <= MAX_DIMENSIONS:
         raise ValueError(f"a shape of {shape}")
     dtype, data = _DTYPES[found["datatype"]], found["data"]
-    if dtype == "str" or 0 in shape:
-        return np.array(data, object if dtype == "str" else dtype).reshape(shape)
+    if 0 in shape:
+        return np.empty(shape, object if dtype == "str" else dtype)
     # What is not finite is null in JSON.
     return Tensor(str(found["name"]), dtype, (-1,) * len(shape), True).from_json(data, shape)
 
