@@ -159,7 +159,7 @@ async def test_an_endpoint_that_goes_is_no_endpoint(end: str) -> None:
         meta = {**known["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}
         world.cache.observe("MODIFIED", world.stored({**known, "metadata": meta}))
     else:
-        world.cache.observe("MODIFIED", world.stored({**known, "spec": {"variants": "x"}}))
+        world.cache.observe("MODIFIED", world.stored({**known, "spec": {"variants": []}}))
     wanted = "EndpointNotReady" if end == "nonsense" else "EndpointNotFound"
     assert (await world.resolved())[:2] == ["False", wanted]
     assert world.asked() == []
