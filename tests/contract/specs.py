@@ -370,6 +370,11 @@ runPolicy: {suspend: true, ttlSecondsAfterFinished: 5}
 scheduling: {queue: team, priorityClass: high}
 budget: {maxGpuHours: "0.5"}
 pod: {labels: {a: b}}
+---
+endpointRef: {name: scores, variant: main}
+input: {uri: s3://b/in, format: jsonl}
+output: {uri: s3://b/out}
+batching: {batchSize: 32, maxConcurrent: 8}
 """
     )
 )

@@ -46,6 +46,7 @@ ONE_OF = (
     {"uri", "configMapRef"},
     {"secretRef", "configMapRef"},
     {"secretKeyRef", "configMapKeyRef", "fieldRef"},
+    {"model", "endpointRef"},
     {"modelRef", "modelVersionRef", "trainingJobRef", "sweepRef"},
     {"alias", "version"},
     {"cpu", "memory", "prometheus", "rps"},

@@ -26,7 +26,8 @@ def manifest(name: str = "batch", **spec: Any) -> str:
     """A BatchTransform as JSON."""
     head = {"apiVersion": "loopwright.io/v1alpha1", "kind": "BatchTransform"}
     meta = {"name": name, "namespace": "default"}
-    return json.dumps({**head, "metadata": meta, "spec": {**SPEC, **spec}})
+    given = {name: value for name, value in {**SPEC, **spec}.items() if value is not None}
+    return json.dumps({**head, "metadata": meta, "spec": given})
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
@@ -48,6 +49,18 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         "leave it out",
     ),
     "too many workers": ({"numWorkers": 257}, "less than or equal to 256"),
+    "a model and an endpoint": ({"endpointRef": {"name": "e"}}, "exactly one of model and"),
+    "neither": ({"model": None}, "exactly one of model and endpointRef"),
+    "several at a model": ({"batching": {"maxConcurrent": 2}}, "procsPerWorker is for a model"),
+    "monitors of an endpoint": (
+        {"model": None, "endpointRef": {"name": "e"}, "monitors": [
+            {"name": "a", "kind": "DataDrift"}]},
+        "leave predictor and monitors out",
+    ),
+    "a class for an endpoint": (
+        {"model": None, "endpointRef": {"name": "e"}, "predictor": {"class": "a:B"}},
+        "leave predictor and monitors out",
+    ),
     "no class": ({"predictor": {"class": "no_colon"}}, "should match"),
 }  # fmt: skip
 
@@ -70,6 +83,15 @@ def test_workers_may_change_and_the_data_may_not(api: Kubectl) -> None:
         with pytest.raises(KubectlError, match=f"{field} is immutable"):
             api.run(*patch, json.dumps({"spec": {field: value}}))
     api.run("delete", "bt", "fixed")
+
+
+def test_an_endpoint_stays_the_one_that_is_asked(api: Kubectl) -> None:
+    asked = manifest("asks", model=None, endpointRef={"name": "e"})
+    api.run("create", "-f", "-", stdin=asked)
+    other = json.dumps({"spec": {"endpointRef": {"variant": "a"}}})
+    with pytest.raises(KubectlError, match="endpointRef is immutable"):
+        api.run("patch", "bt", "asks", "--type=merge", "-p", other)
+    api.run("delete", "bt", "asks")
 
 
 @pytest.mark.parametrize("spec", RICH_BATCHES)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from digit_rows import BAD, END, FILES, KIND, ROWS, DigitRows
+from endpoints import Endpoint, variant
 from kubectl import Kubectl
 from objects import s3_folder
 from pyarrow import fs
@@ -117,3 +118,28 @@ def test_a_killed_driver_repeats_no_shard_and_loses_no_row(
     for number, known in before.items():
         about = (output / f"part-{number:05d}.{END}").stat()
         assert (about.st_ino, about.st_mtime_ns) == known, number
+
+
+def test_an_endpoint_gives_what_its_model_gives(space: Space, digit_rows: DigitRows) -> None:
+    digit_rows.model.introduce(space)
+    rows = {"uri": f"{digit_rows.uri}/in", "format": "jsonl", "include": ["rows-01.*"], **SECRET}
+    spec = {
+        "input": rows, "numWorkers": 0, "resourcesPerWorker": {"cpu": "500m", "memory": "2Gi"},
+    }  # fmt: skip
+    space.apply(digit_rows.transform("local", {"uri": "pvc://results/local"}, **spec))
+    space.phase("local", "Succeeded", timeout=400, kind=KIND)
+    asked = digit_rows.transform("asked", {"uri": "pvc://results/asked"}, **spec)
+    del asked["spec"]["model"]
+    asked["spec"] |= {"endpointRef": {"name": "digits"}, "batching": {"maxConcurrent": 8}}
+    space.apply(asked)
+    # It was there first, and begins once there is somebody to ask.
+    Endpoint(space, "digits").apply(variant()).ready()
+    status = space.phase("asked", "Succeeded", timeout=400, kind=KIND)
+    assert status["records"] == {"read": ROWS, "written": ROWS, "failed": 0}
+    assert status["endpoint"] == {"name": "digits", "url": f"http://digits.{space.name}.svc"}
+    claim = eventually("the claim's volume", space.folder)
+    parts = [claim / name / f"part-00000.{END}" for name in ("local", "asked")]
+    assert parts[0].read_bytes() == parts[1].read_bytes()
+    manifest = json.loads((claim / "asked" / "_manifest.json").read_text())
+    begins = digit_rows.model.digest.removeprefix("sha256:")[:8]
+    assert manifest["endpoint"] == {"name": "digits", "answered": [f"main.{begins}"]}

@@ -132,6 +132,7 @@ def finds_a_front(status: dict[str, Any]) -> None:
 
 
 PROMISES: dict[str, Callable[[dict[str, Any]], None]] = {
+    "batch-endpoint": told_apart(1_999, 1),
     "batch-images": told_apart(200, 1),
     "batch-parquet": told_apart(14_998, 2),
     "sweep-digits-asha": finds_digits,

@@ -118,6 +118,19 @@ def test_a_model_that_may_not_be_used_is_waited_for(
     assert told(batches, "jobs-b1")[0].model.uri == "pvc://results/x/model"
 
 
+def test_an_endpoint_that_does_not_serve_is_waited_for(
+    replicas: Replicas, batches: FakeKubeRay
+) -> None:
+    replicas.lead()
+    data = {"input": {"uri": "pvc://results/in", "format": "csv"},
+            "output": {"uri": "pvc://results/out/"}}  # fmt: skip
+    batches.apply(ours("BatchTransform", "asks", endpointRef={"name": "scores"}, **data))
+    batches.expect("asks", "ModelResolved", "False", "EndpointNotFound")
+    model = {"modelRef": {"name": "nobody", "alias": "live"}}
+    batches.apply(ours("ModelEndpoint", "scores", variants=[{"name": "a", "model": model}]))
+    batches.expect("asks", "ModelResolved", "False", "EndpointNotReady")
+
+
 def test_a_batch_keeps_the_model_that_it_began_with(
     replicas: Replicas, batches: FakeKubeRay
 ) -> None:

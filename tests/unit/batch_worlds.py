@@ -23,8 +23,11 @@ SPEC: dict[str, Any] = {
 
 
 def batch_spec(**spec: Any) -> BatchTransformSpec:
-    """A small batch."""
-    return BatchTransformSpec.model_validate({**SPEC, **spec})
+    """A small batch; of a model, unless it asks an endpoint."""
+    known = {
+        name: one for name, one in SPEC.items() if name != "model" or "endpointRef" not in spec
+    }
+    return BatchTransformSpec.model_validate({**known, **spec})
 
 
 def model(version: str) -> BatchModel:

@@ -75,20 +75,23 @@ class World:
         return path
 
     def config(self, format: str = "jsonl", **more: Any) -> BatchConfig:
-        """A job; `uid`, `digest` and fields of the spec by their names on the wire."""
+        """A job; `uid`, `digest`, `endpoint` and fields of the spec by their names on the wire."""
         uid, digest = more.pop("uid", "u1"), more.pop("digest", self.digest)
         source = {"uri": f"pvc://{CLAIM}/in", "format": format, **more.pop("input", {})}
         target = {"uri": f"pvc://{CLAIM}/out", **more.pop("output", {})}
+        endpoint = more.pop("endpoint", None)
+        ref = {"model": {"modelVersionRef": {"name": "m-v1"}}}
+        run = {"model": {"uri": f"pvc://{CLAIM}/model", "format": "onnx", "digest": digest}}
+        if endpoint is not None:
+            ref, run = {"endpointRef": {"name": endpoint["name"]}}, {"endpoint": endpoint}
         spec = {
-            "model": {"modelVersionRef": {"name": "m-v1"}}, "input": source, "output": target,
-            "batching": {"batchSize": 4}, **more,
+            **ref, "input": source, "output": target, "batching": {"batchSize": 4}, **more,
         }  # fmt: skip
         letters = spec.get("errors", {}).get("deadLetterUri") or f"{target['uri']}/_dead_letter"
         return BatchConfig.model_validate(
             {
                 "name": "job", "namespace": "team", "uid": uid, "spec": spec, "image": "image",
-                "model": {"uri": f"pvc://{CLAIM}/model", "format": "onnx", "digest": digest},
-                "outputUri": target["uri"], "deadLetterUri": letters, "procsPerWorker": 1,
+                **run, "outputUri": target["uri"], "deadLetterUri": letters, "procsPerWorker": 1,
             }
         )  # fmt: skip
 

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 
 from loopwright.api.base import ApiModel, WriteUri
 from loopwright.api.batchtransform import BatchTransformSpec
-from loopwright.api.batchtransform_status import BatchModel
+from loopwright.api.batchtransform_status import BatchEndpoint, BatchModel
 
 
 class BatchConfig(ApiModel):
@@ -29,7 +29,9 @@ class BatchConfig(ApiModel):
     """Its spec."""
     image: Annotated[str, Field(max_length=500)]
     """The image that runs."""
-    model: BatchModel
+    endpoint: BatchEndpoint | None = None
+    """The endpoint to ask, when there is no model to run."""
+    model: BatchModel | None = None
     """The model to run. Its Secret, like all that the spec names, is mounted below SECRETS_DIR,
     its claim below PVC_DIR."""
     output_uri: WriteUri

@@ -17,10 +17,12 @@ from loopwright.api.base import (
 )
 from loopwright.api.batchtransform_status import BatchTransformStatus
 from loopwright.api.budget import Budget
+from loopwright.api.delivery import VariantName, check_one, exactly_one
 from loopwright.api.modelref import ModelRef
 from loopwright.api.monitoring import Watches
+from loopwright.api.names import MAX_ENDPOINT_NAME
 from loopwright.api.policy import Retry, RunPolicy, Scheduling, Spot
-from loopwright.api.shared import EnvFrom, EnvVars, PodOverrides, Resources, SecretRef
+from loopwright.api.shared import DNS_LABEL, EnvFrom, EnvVars, PodOverrides, Resources, SecretRef
 from loopwright.api.trainingjob import MODULE_CALLABLE, Head, ProcsPerWorker
 from loopwright.api.validation import CHECKED_FORMATS, Validation
 
@@ -121,6 +123,17 @@ class Predictor(ApiModel):
     returns the results in the same form."""
 
 
+class EndpointRef(ApiModel):
+    """A ModelEndpoint of the same namespace that is asked over HTTP, in the Open Inference Protocol
+    (v2)."""
+
+    name: Annotated[str, Field(min_length=1, max_length=MAX_ENDPOINT_NAME, pattern=DNS_LABEL)]
+    """Name of the ModelEndpoint."""
+    variant: VariantName | None = None
+    """The variant that is asked, past the Gateway; also one with role: Shadow. By default the
+    weights divide the requests, as they do with all others."""
+
+
 class DataProcessing(ApiModel):
     """What of a record goes into the model, and what comes out with the result."""
 
@@ -138,6 +151,9 @@ class Batching(ApiModel):
 
     batch_size: Annotated[int, Field(strict=True, ge=1, le=65536), WHOLE] = 256
     """Records that the model gets at once."""
+    max_concurrent: Annotated[int, Field(strict=True, ge=1, le=64), WHOLE] | None = None
+    """Requests that each process has under way at an endpoint; by default 4. Goes with
+    endpointRef."""
 
 
 class Errors(ApiModel):
@@ -186,6 +202,12 @@ def _cel_inside(inner: str, outer: str) -> str:
 _APART = "output.uri must be neither in input.uri nor round it, or results would be read as input"
 _LETTERS_APART = "errors.deadLetterUri must not be in input.uri, or it would be read as input"
 _CHECKED = "validation checks columns, which only csv, jsonl and parquet have; leave it out"
+_ONE = exactly_one("model", "endpointRef")
+_CONCURRENT = "batching.maxConcurrent goes with endpointRef; procsPerWorker is for a model"
+_SERVED = (
+    "an endpoint runs its model itself and has monitors of its own; leave predictor and monitors"
+    " out, or name a model"
+)
 _SPOT = "spot needs resume.enabled, or an interruption would lose all work"
 
 
@@ -195,6 +217,11 @@ class BatchTransformSpec(ApiModel):
     up."""
 
     cel: ClassVar[tuple[Cel, ...]] = (
+        _ONE,
+        Cel("!has(self.batching.maxConcurrent) || has(self.endpointRef)", _CONCURRENT),
+        Cel(
+            "!has(self.endpointRef) || (!has(self.predictor) && self.monitors.size() == 0)", _SERVED
+        ),
         Cel(
             f"!{_cel_inside('self.output.uri', 'self.input.uri')} &&"
             f" !{_cel_inside('self.input.uri', 'self.output.uri')}",
@@ -210,14 +237,17 @@ class BatchTransformSpec(ApiModel):
     )
     immutable: ClassVar[frozenset[str]] = frozenset(
         {
-            "model", "predictor", "image", "rayVersion", "env", "envFrom", "input", "output",
-            "dataProcessing", "batching", "errors", "resume", "resourcesPerWorker",
+            "model", "endpointRef", "predictor", "image", "rayVersion", "env", "envFrom", "input",
+            "output", "dataProcessing", "batching", "errors", "resume", "resourcesPerWorker",
             "procsPerWorker", "spot", "retry", "scheduling", "validation", "monitors",
         }
     )  # fmt: skip
 
-    model: ModelRef
+    model: ModelRef | None = None
     """Which model. What it means when the job begins is used to the end."""
+    endpoint_ref: EndpointRef | None = None
+    """A ModelEndpoint that is asked instead, where the model cannot be loaded into the job's own
+    processes. What serves there may change meanwhile."""
     predictor: Predictor | None = None
     """How it is run; by default by onnxruntime, which takes the format onnx."""
     image: Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[!-~]+$")] | None = None
@@ -273,6 +303,11 @@ class BatchTransformSpec(ApiModel):
 
     @model_validator(mode="after")
     def _rules(self) -> BatchTransformSpec:
+        check_one(_ONE, self.model, self.endpoint_ref)
+        if self.endpoint_ref is None and self.batching.max_concurrent is not None:
+            raise ValueError(_CONCURRENT)
+        if self.endpoint_ref is not None and (self.predictor is not None or self.monitors):
+            raise ValueError(_SERVED)
         source, target = self.input.uri, self.output.uri
         if _inside(target, source) or _inside(source, target):
             raise ValueError(_APART)

@@ -41,6 +41,17 @@ class BatchModel(StatusModel):
     """The ModelVersion; none when a job's model is used that was not registered."""
 
 
+class BatchEndpoint(StatusModel):
+    """The endpoint that the newest attempt asks, as it was when that began."""
+
+    name: Annotated[str, Field(max_length=63)]
+    """The ModelEndpoint, and what models are called there."""
+    variant: Annotated[str, Field(max_length=16)] | None = None
+    """The variant, if only one is asked."""
+    url: Annotated[str, Field(max_length=2048)]
+    """Where requests go; an attempt makes way for another when this changes."""
+
+
 class Shards(ShardCounts):
     """Shards: parts of the input that are done, or done again, as a whole."""
 
@@ -74,6 +85,8 @@ class BatchTransformStatus(JobStatus):
     DataQualityOK, OutputCommitted."""
     model: BatchModel | None = None
     """The model in use."""
+    endpoint: BatchEndpoint | None = None
+    """The endpoint in use, in place of a model."""
     attempt_workers: int | None = None
     """spec.numWorkers as the newest attempt was told; it is stopped for another number, and the
     next one goes on."""

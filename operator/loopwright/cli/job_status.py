@@ -78,6 +78,8 @@ def batch(scene: Scene) -> Iterator[Branch]:
     status = parsed(BatchTransformStatus, scene.found.obj.get("status") or {}, scene.found.ref)
     if status.model is not None:
         yield line("model", status.model.model_version or status.model.uri)
+    if status.endpoint is not None:
+        yield line("endpoint", status.endpoint.name, status.endpoint.variant, status.endpoint.url)
     yield from _run(scene, status)
     if status.shards.total:
         shards = Tree(line("shards", status.shards.finished, _resumed(status.shards.resumed)))

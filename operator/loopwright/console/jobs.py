@@ -147,9 +147,12 @@ def batch(scene: Scene) -> Iterator[Block]:
     where = namespace_of(scene.found.obj)
     model = status.model
     named = (link("ModelVersion", where, model.model_version) or Code(model.uri)) if model else None
+    asked = status.endpoint
     yield from facts(
         "Records",
         ("model", named),
+        ("endpoint", link("ModelEndpoint", where, asked.name) if asked else None),
+        ("variant", asked.variant if asked else None),
         ("shards", status.shards.finished),
         ("done before", str(status.shards.resumed) if status.shards.resumed else None),
         ("read", f"{status.records.read:,}" if status.records.read else None),

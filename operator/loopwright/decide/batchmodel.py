@@ -17,6 +17,7 @@ def resolved(
     spec: BatchTransformSpec, lookups: Lookups, *, require_approval: bool = False
 ) -> BatchModel | Blocked:
     """The model that spec.model means right now, or why it cannot be run and what to do."""
+    assert spec.model is not None
     found = resolve(spec.model, lookups, require_approval=require_approval)
     if isinstance(found, Blocked):
         return found

@@ -10,6 +10,7 @@ from loopwright.api.batch_report import BatchReport
 from loopwright.api.batchtransform import KIND, BatchTransformSpec
 from loopwright.api.batchtransform_status import (
     MAX_SHOWN,
+    BatchEndpoint,
     BatchModel,
     BatchProgress,
     BatchTransformStatus,
@@ -27,18 +28,20 @@ INPUT: Final = "input"
 
 @dataclass(frozen=True)
 class BatchRun(Job[BatchTransformStatus]):
-    """A BatchTransform, and the model that spec.model means now."""
+    """A BatchTransform, and the model or the endpoint that its spec means now."""
 
     kind = KIND
     words = Words("the batch", "runs", "Transforming")
 
     spec: BatchTransformSpec
-    model: BatchModel | Blocked
+    model: BatchModel | BatchEndpoint | Blocked
 
     def begun(self, status: BatchTransformStatus) -> BatchTransformStatus:
-        """Which model runs is on record before anything is made, and stays the same after that."""
+        """Which model runs is on record before anything is made, and stays the same after that. An
+        endpoint is asked where it is when the attempt begins."""
         model = status.model or (self.model if isinstance(self.model, BatchModel) else None)
-        told = {"model": model, "attempt_workers": self.spec.num_workers}
+        endpoint = self.model if isinstance(self.model, BatchEndpoint) else status.endpoint
+        told = {"model": model, "endpoint": endpoint, "attempt_workers": self.spec.num_workers}
         return status.model_copy(update=told)
 
     def asked(self, status: BatchTransformStatus) -> BatchTransformSpec:
@@ -47,10 +50,16 @@ class BatchRun(Job[BatchTransformStatus]):
         return self.spec if told is None else self.spec.model_copy(update={"num_workers": told})
 
     def outdated(self, status: BatchTransformStatus) -> str | None:
-        """Shards that are done stay done, so that another number of workers costs little."""
-        before, wanted = status.attempt_workers, self.spec.num_workers
+        """Shards that are done stay done, so that another number of workers costs little, and so
+        does another address."""
         done = status.shards.total and status.shards.done == status.shards.total
-        if before in (None, wanted) or done or not self.spec.resume.enabled:
+        if done or not self.spec.resume.enabled:
+            return None
+        old, new = status.endpoint, self.model
+        if old is not None and isinstance(new, BatchEndpoint) and new.url != old.url:
+            return f"ModelEndpoint '{new.name}' is now asked at {new.url}"
+        before, wanted = status.attempt_workers, self.spec.num_workers
+        if before in (None, wanted):
             return None
         return f"numWorkers has changed from {before} to {wanted}"
 
@@ -106,6 +115,8 @@ class BatchRun(Job[BatchTransformStatus]):
         model = status.model or self.model
         if isinstance(model, Blocked):
             return Claim(False, model.reason, model.message)
+        if isinstance(model, BatchEndpoint):
+            return Claim(True, "Resolved", f"ModelEndpoint '{model.name}' at {model.url}")
         name = model.model_version
         return Claim(True, "Resolved", f"ModelVersion '{name}'" if name else model.uri)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from loopwright.api import quantity
 from loopwright.api.batchconfig import BatchConfig
 from loopwright.api.batchtransform import KIND, BatchTransformSpec
-from loopwright.api.batchtransform_status import BatchModel
+from loopwright.api.batchtransform_status import BatchEndpoint, BatchModel
 from loopwright.desired.context import AttemptContext, JobContext, claims_of
 from loopwright.desired.training import SPENT
 
@@ -22,8 +22,10 @@ class BatchContext(JobContext):
     kind = KIND
 
     spec: BatchTransformSpec
-    model: BatchModel
+    model: BatchModel | None = None
     """What all attempts run."""
+    endpoint: BatchEndpoint | None = None
+    """What this attempt asks instead."""
 
     @property
     def procs(self) -> int:
@@ -47,6 +49,7 @@ class BatchContext(JobContext):
             spec=self.spec,
             image=self.image,
             model=self.model,
+            endpoint=self.endpoint,
             output_uri=self.output_uri,
             dead_letter_uri=self.dead_letter_uri,
             procs_per_worker=self.procs,
@@ -58,10 +61,12 @@ class BatchContext(JobContext):
 
     def claims(self) -> set[str]:
         """Claims that its URIs name."""
-        return claims_of(self.spec.input.uri, self.output_uri, self.dead_letter_uri, self.model.uri)
+        model = self.model.uri if self.model is not None else None
+        return claims_of(self.spec.input.uri, self.output_uri, self.dead_letter_uri, model)
 
     def secrets(self) -> set[str]:
         """Secrets with credentials for its URIs."""
         refs = (self.spec.input.secret_ref, self.spec.output.secret_ref)
         found = {ref.name for ref in refs if ref is not None}
-        return found | ({self.model.secret} if self.model.secret else set())
+        secret = self.model.secret if self.model is not None else None
+        return found | ({secret} if secret else set())

@@ -32,6 +32,7 @@ REFERENCES: Final = {
     "modelVersionRef": MODELVERSION.kind,
     "trainingJobRef": TRAININGJOB.kind,
     "sweepRef": HYPERPARAMETERSWEEP.kind,
+    "endpointRef": MODELENDPOINT.kind,
 }
 # What all jobs of a namespace share has the namespace for its owner.
 NAMESPACE: Final = "Namespace"
@@ -240,7 +241,7 @@ def uses(obj: dict[str, Any]) -> set[Key]:
         refs = [one.get("model") or {} for one in spec.get("variants") or ()]
         refs += _retrained_by(obj)
     elif obj["kind"] == BATCHTRANSFORM.kind:
-        refs = [spec.get("model") or {}]
+        refs = [spec.get("model") or {}, {"endpointRef": spec.get("endpointRef")}]
     return {
         Key(REFERENCES[name], namespace, ref["name"])
         for one in refs

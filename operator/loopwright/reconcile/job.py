@@ -92,6 +92,10 @@ class JobKind(ABC, Generic[S]):
             ValidationError: its spec makes no sense.
         """
 
+    def begun(self, context: JobContext, status: S) -> JobContext:
+        """The context with what was put on record when the newest attempt began."""
+        return context
+
     async def register(
         self, ctx: Context, stored: Stored[S], report: JobReport | None
     ) -> Blocked | None:
@@ -242,7 +246,8 @@ async def _start(ctx: Context, job: Stored[S], status: S, number: int) -> Blocke
         on_demand=_gave_up_on_spot(job.spec, status),
     )
     try:
-        await children.start(ctx, job.key, replace(job.context, spec=asked), attempt)
+        begun = job.kind.begun(job.context, status)
+        await children.start(ctx, job.key, replace(begun, spec=asked), attempt)
     except (KindMissing, Forbidden, Invalid, NameTaken) as error:
         return _refused(error)
     return None

@@ -45,6 +45,11 @@ REASONS: Final[dict[str, str]] = {
     "NoModel": "call train.save_model in the code, and train again",
     "UnsafeFormat": "export the model as onnx, or set allowUnsafe if you trust who wrote it",
     "ReportInvalid": "correct what the code writes as the message says",
+    # Why an endpoint cannot be asked.
+    "EndpointNotFound": "create the ModelEndpoint, or name another in a new job",
+    "EndpointNotReady": "wait; `loopwright explain` of the endpoint says what it waits for",
+    "VariantNotFound": "add the variant to the endpoint, or name another in a new job",
+    "NoAddress": "see to the endpoint's Gateway, or set endpointRef.variant of a new job",
     # Why an endpoint does not serve.
     "NoGateway": "set routing.gatewayRef, or LOOPWRIGHT_GATEWAY of the operator",
     "GatewayNotFound": "create the Gateway, or name another in routing.gatewayRef",
@@ -107,6 +112,8 @@ REASONS: Final[dict[str, str]] = {
     "OutputDamaged": "delete the folder that the message names, and start a new job",
     "InputChanged": "wait until nobody writes the input, and start a new job",
     "PredictorFailed": "correct predictor.class as the message says",
+    "EndpointUnavailable": "wait for the retry; if it repeats, look at the endpoint and its pods",
+    "EndpointRefused": "see what answers there; it must speak the Open Inference Protocol (v2)",
     "ReportRefused": "remove the policy or ConfigMap that the message names",
     "TooManyFailures": "read the trials' logs below output.uri; then start a new sweep",
     "NoTrialSucceeded": "have the code report what objectives name; then start a new sweep",

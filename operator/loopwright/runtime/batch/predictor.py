@@ -1,4 +1,4 @@
-"""Runs the model: the model server's own predictor, or a class of the user's image."""
+"""Runs the model: the model server's own predictor, a class of the user's image, or an endpoint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import pyarrow.compute as pc
 
 from loopwright.api.baseline import Baseline
 from loopwright.api.batchconfig import BatchConfig
+from loopwright.api.batchtransform_status import BatchModel
 from loopwright.api.trainingjob_status import Cause
+from loopwright.runtime.batch import remote
 from loopwright.runtime.batch.records import Array, Bad, Block, Columns, Images, Objects
 from loopwright.runtime.errors import RunError, wrong
 from loopwright.runtime.prestop import WORK
@@ -39,6 +41,8 @@ class Predictor(Protocol):
     """The model's only input, if it has only one and a signature."""
     baseline: Baseline | None
     """What its training data looked like."""
+    answered: set[str]
+    """Which models of an endpoint have answered; who reads them may empty it."""
 
     def lacks(self, names: Sequence[str]) -> str:
         """What columns of these names do not have that the model needs; empty when nothing."""
@@ -82,13 +86,16 @@ def load(config: BatchConfig, threads: int = 1) -> Predictor:
     Raises:
         RunError: it cannot be used.
     """
-    source = ModelFolder(Folder(config.model.uri, config.model.secret))
+    if config.endpoint is not None:
+        return OnnxPredictor(remote.RemoteModel(config.endpoint, remote.concurrent(config)))
+    model = model_of(config)
+    source = ModelFolder(Folder(model.uri, model.secret))
     try:
         if config.spec.predictor is not None:
-            return _by_class(config, source)
+            return _by_class(config, model, source)
         settings = Settings(
             model_name=config.name,
-            model_digest=config.model.digest or "",
+            model_digest=model.digest or "",
             intra_op_threads=threads,
         )
         return OnnxPredictor(loading.load_from(settings, source))
@@ -98,10 +105,22 @@ def load(config: BatchConfig, threads: int = 1) -> Predictor:
         raise RunError(error.reason, error.message, cause, permanent=not passing) from error
 
 
-class OnnxPredictor:
-    """A verified ONNX model."""
+def model_of(config: BatchConfig) -> BatchModel:
+    """The model of a job that has one.
 
-    def __init__(self, model: Model) -> None:
+    Raises:
+        RunError: the operator has handed over neither a model nor an endpoint.
+    """
+    if config.model is None:
+        raise wrong("ModelNotFound", "the operator names neither a model nor an endpoint")
+    return config.model
+
+
+class OnnxPredictor:
+    """A verified ONNX model, or an endpoint that is asked like one."""
+
+    def __init__(self, model: Model | remote.RemoteModel) -> None:
+        self.answered = model.answered if isinstance(model, remote.RemoteModel) else set[str]()
         self._model, self.digest, self.baseline = model, model.digest, model.baseline
         self._inputs, self._outputs = model.signature.inputs, list(model.signature.outputs)
         only = list(self._inputs.values())
@@ -140,7 +159,7 @@ class OnnxPredictor:
         """All outputs."""
         try:
             found = self._model.run(feeds, self._outputs)
-        except MemoryError:
+        except (MemoryError, RunError):
             raise
         except Exception as error:
             # onnxruntime has no class for "this row".
@@ -237,8 +256,8 @@ def _numbers(tensor: Tensor, array: pa.Array) -> pa.Array:
         raise Bad("WrongType", f"input {tensor.name}: {error}") from error
 
 
-def _by_class(config: BatchConfig, source: ModelFolder) -> Predictor:
-    verified = loading.verify(source, config.model.digest or "")
+def _by_class(config: BatchConfig, model: BatchModel, source: ModelFolder) -> Predictor:
+    verified = loading.verify(source, model.digest or "")
     if verified is None:
         raise wrong("ModelNotFound", f"{source.uri} has no model.json; check the model")
     # One process of a pod may still write what another has loaded; the bytes are the same.
@@ -265,6 +284,7 @@ class ClassPredictor:
         self._made, self.digest = made, digest
         self.tensor: Tensor | None = None
         self.baseline: Baseline | None = None
+        self.answered: set[str] = set()
 
     def lacks(self, names: Sequence[str]) -> str:
         """Nobody knows what it needs."""

@@ -161,6 +161,8 @@ class Publication:
     def _content(self, done: list[Done], files: Listing, moves: dict[str, Done]) -> dict[str, Any]:
         """The manifest. No times, and nobody's name: the same input gives the same bytes."""
         digests = sorted({one.model_digest for one in done} - {""})
+        ref = self._spec.endpoint_ref
+        answered = sorted({name for one in done for name in one.answered})
         return {
             "version": 1,
             "format": self._spec.output_format,
@@ -168,6 +170,7 @@ class Publication:
                 "uri": self._spec.input.uri, "files": len(files), "bytes": sum(f[1] for f in files),
             },
             "modelDigest": digests[0] if digests else None,
+            **({"endpoint": {**ref.wire(), "answered": answered}} if ref is not None else {}),
             "records": {
                 "read": sum(one.read for one in done),
                 "written": sum(one.written for one in done),

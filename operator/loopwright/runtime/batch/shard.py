@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
 
 from loopwright.api.batchconfig import BatchConfig
-from loopwright.runtime.batch import images, predictor, readers, watching
+from loopwright.runtime.batch import images, predictor, readers, remote, watching
 from loopwright.runtime.batch.paths import Filter
 from loopwright.runtime.batch.plan import Shard
 from loopwright.runtime.batch.predictor import Feeds, Predictor
@@ -36,6 +37,9 @@ from loopwright.sketch import Layout, Sketch
 MAX_SAMPLES: Final = 100
 
 Tell = Callable[[dict[str, Any]], None]
+Predicted = list[tuple[int, int, dict[str, Array]]]
+Map = Callable[[Callable[[int], Predicted], Iterable[int]], Iterator[Predicted]]
+"""As the builtin: results in order."""
 
 
 class TooMany(Exception):
@@ -80,6 +84,8 @@ class Worker:
         )
         self._predictor: Predictor | None = None
         self._layout: Layout | None = None
+        several = remote.concurrent(config)
+        self._map: Map = ThreadPoolExecutor(several).map if several > 1 else map
 
     def do(self, shard: Shard, tell: Tell) -> Done:
         """Does a shard; when this returns, it is done for good.
@@ -93,8 +99,9 @@ class Worker:
             self._layout = watching.layout(self._config, self._predictor.baseline)
         sketch = Sketch(self._layout) if self._layout is not None else None
         work = _Work(
-            self._config, self._predictor, self._filter, self._output, self._staging, shard, sketch
-        )
+            self._config, self._predictor, self._filter, self._output, self._staging, shard, sketch,
+            self._map,
+        )  # fmt: skip
         with refusals(self._target.uri):
             done = work.run(self._read(shard, self._predictor), self._target, tell)
         self._staging.finish(done)
@@ -115,7 +122,7 @@ class _Work:
 
     def __init__(
         self, config: BatchConfig, predictor: Predictor, filter: Filter | None, output: Output,
-        staging: Staging, shard: Shard, sketch: Sketch | None,
+        staging: Staging, shard: Shard, sketch: Sketch | None, map: Map,
     ) -> None:  # fmt: skip
         self._config, self._spec = config, config.spec
         self._predictor, self._filter, self._output = predictor, filter, output
@@ -128,11 +135,12 @@ class _Work:
         validation = config.spec.validation
         text = config.spec.input.format == "csv"
         self._checker = Checker(validation, text=text) if validation else None
-        self._sketch = sketch
+        self._sketch, self._map = sketch, map
 
     def run(self, source: Iterator[Read], target: Folder, tell: Tell) -> Done:
         """All of it, up to what `Staging.finish` wants."""
         done, compression = self._done, self._spec.output.compression
+        self._predictor.answered.clear()
         name = self._staging.fresh(done.number, ending(self._output.format, compression))
         sink = Sink(target.create(name))
         try:
@@ -152,6 +160,7 @@ class _Work:
             target.sync(name)
         else:
             target.delete(name)
+        done.answered = sorted(self._predictor.answered)
         if done.letters is not None:
             target.sync(done.letters)
         self._keep_checks(target)
@@ -256,8 +265,12 @@ class _Work:
                 self._sketch.add(part, found, copy=False)
             return found
 
-        for begin in range(first, last, self._batch):
-            yield from halves(begin, min(last, begin + self._batch), run, refuse)
+        def one(begin: int) -> Predicted:
+            return halves(begin, min(last, begin + self._batch), run, refuse)
+
+        # In order, however many are under way. All results of a block are held in any case.
+        for found in self._map(one, range(first, last, self._batch)):
+            yield from found
 
     def _bad(self, letters: list[Letter], target: Folder) -> None:
         done = self._done

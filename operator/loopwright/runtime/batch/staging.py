@@ -49,6 +49,8 @@ class Done(BaseModel):
     sketch: str | None = None
     """The file of counts for monitors."""
     model_digest: str = ""
+    answered: list[str] = []
+    """Variants of an endpoint that answered, each with the beginning of its model's digest."""
 
 
 def name(uid: str) -> str:

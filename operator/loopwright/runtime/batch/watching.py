@@ -13,7 +13,7 @@ from loopwright.api.batchconfig import BatchConfig
 from loopwright.api.model import MODEL_FILE, ModelManifest
 from loopwright.api.monitoring_status import Judged, MonitorState
 from loopwright.drift import Reference, Verdict, asked, evaluate, report
-from loopwright.runtime.batch.predictor import ModelFolder
+from loopwright.runtime.batch.predictor import ModelFolder, model_of
 from loopwright.runtime.batch.staging import Done
 from loopwright.runtime.storage import Folder
 from loopwright.sketch import Counts, Layout, Snapshot
@@ -64,7 +64,8 @@ def _reference(config: BatchConfig) -> Reference:
     if config.spec.predictor is not None:
         text = "what predictor.class does with records is not known; monitors need the default"
         raise _Unknown("PredictorUnknown", text)
-    folder = ModelFolder(Folder(config.model.uri, config.model.secret))
+    model = model_of(config)
+    folder = ModelFolder(Folder(model.uri, model.secret))
     manifest = folder.read(MODEL_FILE)
     baseline = ModelManifest.model_validate_json(manifest).baseline if manifest else None
     if baseline is None:
