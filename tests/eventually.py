@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
-PATIENCE = 90.0
+# A busy machine is slow; only what never comes is wrong.
+PATIENCE = 300.0
 
 
 def eventually(what: str, look: Callable[[], T], timeout: float = PATIENCE) -> T:

@@ -57,6 +57,8 @@ class FakeServing:
     """How often the monitor has reported."""
     answering: dict[str, float] = field(default_factory=dict)
     """When each InferenceService first had a pod that answers, by the monotonic clock."""
+    blind: bool = False
+    """Whether the monitor says nothing, so that a rollout stays where it is."""
     reported: str = ""
     """What it reported on: nobody learns anything from the same again."""
 
@@ -161,7 +163,7 @@ class FakeServing:
 
     async def _monitor(self, endpoint: Object | None) -> None:
         """Reports as long as there is a monitor, and only what is new to the operator."""
-        if endpoint is None:
+        if endpoint is None or self.blind:
             return
         if await self.namespace.get("Deployment", f"{self.name}-monitor") is None:
             return
