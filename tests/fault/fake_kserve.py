@@ -24,6 +24,11 @@ OWNED: Final = (
 OWNERS: Final = ("ModelEndpoint", "InferenceService")
 GATEWAY: Final = "gw"
 FEATURES: Final = ("HTTPRoutePathRewrite", "HTTPRouteResponseHeaderModification")
+# A step is over once it was checked, however long the monitor takes. With less time to bake than to
+# check it would be over at once, checked or not.
+CHECKED: Final[Object] = {
+    "strategy": "Canary", "bakeSeconds": 5, "checkSeconds": 5, "keepPreviousSeconds": 0,
+}  # fmt: skip
 # What a monitor measures of a model, by how its URI ends.
 FIGURES: Final[dict[str, Object]] = {
     "bad": {"errors": 500, "errorRatio": 0.5},

@@ -61,7 +61,7 @@ class Scene:
             f"{one['metadata']['name']}-predictor": uri(one)
             for one in await self.namespace.list("InferenceService")
         }
-        refs = route["spec"]["rules"][-1]["backendRefs"]
+        refs = route["spec"]["rules"][-1]["backendRefs"] if route else []
         return {uris.get(ref["name"], ref["name"]): ref["weight"] for ref in refs}
 
     async def weighs(self, **weights: int) -> None:
@@ -82,7 +82,7 @@ class Scene:
         await self.until(f"{number} of {kind}", found)
 
     async def canary(self, version: str) -> None:
-        """The alias moves, and the rollout stays at its first step, since its monitor is silent."""
+        """The alias moves; an endpoint with `CHECKED` waits in its first step for the monitor."""
         self.fake.blind = True
         await self.alias(version)
         await self.until("a canary", lambda status: percent(status) == 10)

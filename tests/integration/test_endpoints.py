@@ -7,7 +7,7 @@ import signal
 import time
 
 import pytest
-from fake_kserve import endpoint, model, version
+from fake_kserve import CHECKED, endpoint, model, version
 from fake_world import Object
 from kubectl import Kubectl
 from replicas import Replica, Replicas
@@ -23,7 +23,7 @@ async def test_a_canary_from_nothing_to_promotion(
     replicas.lead(**SETTINGS)
     async with scene(api.kubeconfig, replicas.namespaces) as it:
         mark = audit.mark()
-        status = await serving(it)
+        status = await serving(it, rollout=CHECKED)
         assert status["url"] == f"http://10.0.0.1/{it.namespace.name}/ep"
         await it.weighs(v1=10000)
         await it.canary("v2")
@@ -50,7 +50,7 @@ async def test_a_canary_from_nothing_to_promotion(
 async def test_a_bad_canary_returns_by_itself(api: Kubectl, replicas: Replicas) -> None:
     replicas.lead(**SETTINGS)
     async with scene(api.kubeconfig, replicas.namespaces) as it:
-        await serving(it)
+        await serving(it, rollout=CHECKED)
         await it.create(version("v3", "bad"))
         await it.alias("v3")
         await it.until("rollback", lambda status: condition(status, "RolledBack")[0] == "True")
@@ -65,7 +65,7 @@ async def test_a_bad_canary_returns_by_itself(api: Kubectl, replicas: Replicas) 
 async def test_killed_in_the_middle_of_a_rollout(api: Kubectl, replicas: Replicas) -> None:
     first = replicas.lead(**SETTINGS)
     async with scene(api.kubeconfig, replicas.namespaces) as it:
-        await serving(it)
+        await serving(it, rollout=CHECKED)
         await it.canary("v2")
         first.end(signal.SIGKILL)
         api.run("delete", "lease", "--all", "-n", "loopwright-system")

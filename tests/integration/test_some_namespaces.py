@@ -13,7 +13,7 @@ import pytest
 import test_registry
 import test_sweeps
 import yaml
-from fake_kserve import version
+from fake_kserve import CHECKED, version
 from fake_kuberay import FakeKubeRay
 from helm import CHART, Helm
 from kubectl import Kubectl
@@ -119,7 +119,7 @@ async def test_roles_in_its_namespaces_are_all_that_an_operator_needs(
         batches.apply(BATCH)
         batches.rayjob("batch-b1")
         # Serving with an autoscaler, a rollout, and the monitor that judges it.
-        await serving(it, autoscaling={"min": 2, "max": 3})
+        await serving(it, autoscaling={"min": 2, "max": 3}, rollout=CHECKED)
         await it.create(version("v3"))
         await it.canary("v3")
         it.fake.blind = False
