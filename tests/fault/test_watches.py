@@ -40,7 +40,12 @@ async def survives(
         ending = await stage.play()
         ending.check(await theatre.calmly(scenario), scenario)
         assert stage.deployment.restarts == 0
-        assert sum(line["message"].startswith("this replica leads") for line in ending.log) == 1
+        said = [line["message"] for line in ending.log]
+        leads = sum(text.startswith("this replica leads") for text in said)
+        # A machine that is too busy to renew the Lease in time is none of the fault's business.
+        late = [text for text in said if text.startswith("stepping down")]
+        assert 1 <= leads <= 1 + len(late), said
+        assert not [text for text in late if "another replica" in text]
         # The end of one that was begun anew may be noticed a little later.
         await stage.until(lambda _: once(stage))
 
@@ -56,9 +61,9 @@ async def once(stage: Stage) -> bool:
 
 async def test_watches_that_end_every_second(theatre: Theatre) -> None:
     """F16: each watch is closed properly after a second, again and again."""
-    async with asyncio.TaskGroup() as tasks:
-        for scenario in (RETRIED, SUSPENDED, DELETED):
-            tasks.create_task(survives(theatre, scenario, cut(1)))
+    # One after the other: each operator lists all kinds all the time.
+    for scenario in (RETRIED, SUSPENDED, DELETED):
+        await survives(theatre, scenario, cut(1))
 
 
 async def test_versions_that_are_gone(theatre: Theatre) -> None:
