@@ -92,7 +92,7 @@ def succeeds(command: Sequence[str | Path]) -> bool:
         return False
 
 
-def wait_for(what: str, ready: object, timeout: float = 120, hint: str = "") -> None:
+def wait_for(what: str, ready: object, timeout: float = 600, hint: str = "") -> None:
     """Polls until `ready()` is true.
 
     Raises:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from eventually import eventually
 
 OPERATOR = "system:serviceaccount:loopwright-system:loopwright"
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
@@ -39,6 +42,16 @@ class AuditLog:
             and event["verb"] in WRITES
             and event["objectRef"]["resource"] not in NO_NEWS
         ]
+
+    def settled(self, seconds: float = 3) -> None:
+        """Waits until the operator has written nothing for so long."""
+
+        def quiet() -> bool:
+            mark = self.mark()
+            time.sleep(seconds)
+            return not self.writes(mark)
+
+        eventually("the last write", quiet)
 
     def created(self, since: int, namespace: str, resource: str) -> list[str]:
         """Names of all objects that the operator ever created, those deleted again included."""

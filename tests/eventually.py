@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
-# A busy machine takes minutes for what takes seconds, and whoever gives up early has failed.
+# A busy machine is slow; only what never comes is wrong.
 PATIENCE = 300.0
 
 

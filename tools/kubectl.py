@@ -81,7 +81,7 @@ class Kubectl:
         if text is not None:
             self.run(*options, "-f", "-", stdin=text)
 
-    def wait_for_crds(self, seconds: float = 60) -> None:
+    def wait_for_crds(self, seconds: float = 300) -> None:
         """Waits until all CRDs are served and kubectl knows their names.
 
         `kubectl wait` fails while one has no conditions yet. Discovery lags behind the condition,

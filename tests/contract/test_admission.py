@@ -9,6 +9,7 @@ import pytest
 from kubectl import Kubectl, KubectlError
 from pydantic import ValidationError
 
+from eventually import eventually
 from loopwright.api.trainingjob import TrainingJobSpec
 from loopwright.desired.context import AttemptContext
 from loopwright.desired.network import Network
@@ -151,5 +152,7 @@ def test_only_suspend_and_the_ttl_change(api: Kubectl) -> None:
 
 
 def test_explain_is_a_manual(api: Kubectl) -> None:
-    text = api.run("explain", "trainingjob.spec.retry.maxInfrastructureFailures")
-    assert "Retries after a pod, a node or the cluster failed." in text
+    words = ["explain", "trainingjob.spec.retry.maxInfrastructureFailures"]
+    told = "Retries after a pod, a node or the cluster failed."
+    # The API server describes a kind a little after it serves it.
+    eventually("a description", lambda: told in api.run(*words, check=False))

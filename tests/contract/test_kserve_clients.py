@@ -30,7 +30,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]
         ports = [str(server.port), str(server.grpc_port)]
         env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         done = subprocess.run(
-            [PYTHON, PROGRAM, *ports], capture_output=True, text=True, env=env, timeout=120
+            [PYTHON, PROGRAM, *ports], capture_output=True, text=True, env=env, timeout=600
         )
         assert done.returncode == 0, done.stderr
         yield json.loads(done.stdout.splitlines()[-1])

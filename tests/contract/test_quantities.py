@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from specs import Judge
 
@@ -73,7 +73,10 @@ def test_quantities_mean_the_same(judge: Judge) -> None:
     """F41: any that fits our pattern."""
     texts: list[str] = []
 
-    @settings(max_examples=1000, derandomize=True, database=None, deadline=None)
+    @settings(
+        max_examples=1000, derandomize=True, database=None, deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )  # fmt: skip
     @given(st.from_regex(quantity.PATTERN, fullmatch=True))
     def collect(text: str) -> None:
         texts.append(text)

@@ -16,6 +16,7 @@ import yaml
 from kubectl import ROOT, Kubectl
 
 from eventually import eventually
+from granted import granted
 from loopwright.api import names
 from loopwright.desired.monitor import monitor_access
 from loopwright.desired.support import access
@@ -121,6 +122,11 @@ def office(api: Kubectl) -> Iterator[Office]:
     objects = [*access(NAMESPACE), *monitor_access(NAMESPACE), *reports, *others]
     api.apply(text=yaml.safe_dump_all(objects), namespace=NAMESPACE)
     found = Office(api, connect(api))
+    for account in (names.RUNTIME, names.MONITOR_ACCOUNT):
+        user = f"system:serviceaccount:{NAMESPACE}:{account}"
+        granted(api, user, "patch", "configmaps", NAMESPACE)
+    user = f"system:serviceaccount:{NAMESPACE}:{names.MONITOR_ACCOUNT}"
+    granted(api, user, "list", "endpointslices.discovery.k8s.io", NAMESPACE)
     stranger = found.pod("stranger")
     # A policy takes a moment to be in force.
     for name in ("digits-report", "digits-observed"):

@@ -24,6 +24,11 @@ OWNED: Final = (
 OWNERS: Final = ("ModelEndpoint", "InferenceService")
 GATEWAY: Final = "gw"
 FEATURES: Final = ("HTTPRoutePathRewrite", "HTTPRouteResponseHeaderModification")
+# A step is over once it was checked, however long the monitor takes. With less time to bake than to
+# check it would be over at once, checked or not.
+CHECKED: Final[Object] = {
+    "strategy": "Canary", "bakeSeconds": 5, "checkSeconds": 5, "keepPreviousSeconds": 0,
+}  # fmt: skip
 # What a monitor measures of a model, by how its URI ends.
 FIGURES: Final[dict[str, Object]] = {
     "bad": {"errors": 500, "errorRatio": 0.5},
@@ -57,6 +62,8 @@ class FakeServing:
     """How often the monitor has reported."""
     answering: dict[str, float] = field(default_factory=dict)
     """When each InferenceService first had a pod that answers, by the monotonic clock."""
+    blind: bool = False
+    """Whether the monitor says nothing, so that a rollout stays where it is."""
     reported: str = ""
     """What it reported on: nobody learns anything from the same again."""
 
@@ -161,7 +168,7 @@ class FakeServing:
 
     async def _monitor(self, endpoint: Object | None) -> None:
         """Reports as long as there is a monitor, and only what is new to the operator."""
-        if endpoint is None:
+        if endpoint is None or self.blind:
             return
         if await self.namespace.get("Deployment", f"{self.name}-monitor") is None:
             return

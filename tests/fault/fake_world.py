@@ -162,6 +162,8 @@ class FakeWorld:
     done: int = 0
     """How many of the person's steps are done."""
     uid: str | None = None
+    still: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """KubeRay does nothing while somebody has it."""
 
     async def prepare(self) -> None:
         """Nothing is needed before the job."""
@@ -182,12 +184,14 @@ class FakeWorld:
         if uid is None or uid != self.uid:
             await self._collect_garbage()
         self.uid = uid
-        for rayjob in await self.namespace.list("RayJob"):
-            if names.attempt_of(self.kind, self.job, rayjob["metadata"]["name"]) is not None:
-                await self._kuberay(rayjob, status)
+        # Before KubeRay, so that no phase that a person waits for is over when he acts.
         if self.done < len(self.steps) and self.steps[self.done].when(job or {}):
             await self.steps[self.done].do(self.namespace, self.job)
             self.done += 1
+        async with self.still:
+            for rayjob in await self.namespace.list("RayJob"):
+                if names.attempt_of(self.kind, self.job, rayjob["metadata"]["name"]) is not None:
+                    await self._kuberay(rayjob, status)
 
     async def _collect_garbage(self) -> None:
         """Deletes what was made for objects that are gone, as kube-controller-manager does."""

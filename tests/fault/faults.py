@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import random
 import signal
 import time
@@ -42,7 +43,8 @@ class KillAt:
         self.at.append(str(request))
         if self._when == "after":
             await forward()
-        self._deployment.signal(signal.SIGKILL)
+        # Whoever looks next must not take a process that still dies for one at rest.
+        await self._deployment.end(signal.SIGKILL)
         raise Lost
 
 
@@ -116,17 +118,17 @@ class Busy:
 
 
 class Swallow:
-    """Does not answer at all, for a while."""
+    """Does not answer at all, for a while, or until told to."""
 
-    def __init__(self, matches: Matches, seconds: float) -> None:
-        self._matches, self._until = matches, time.monotonic() + seconds
+    def __init__(self, matches: Matches, seconds: float = math.inf) -> None:
+        self._matches, self.until = matches, time.monotonic() + seconds
         self.waits: list[float] = []
         """Seconds after which the operator gave up."""
 
     async def __call__(self, request: Request, forward: Forward) -> Answer:
         """The fault."""
         began = time.monotonic()
-        if not self._matches(request) or began >= self._until:
+        if not self._matches(request) or began >= self.until:
             return await forward()
         while request.waits():  # noqa: ASYNC110 (a connection, not an event)
             await asyncio.sleep(0.1)

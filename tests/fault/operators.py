@@ -9,11 +9,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import aiohttp
 import yaml
 from kubectl import ROOT
 
@@ -46,7 +48,7 @@ class Zygote:
         """Ends it; operators that still run are the test's to end."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(60)
 
 
 def runs(pid: int) -> bool:
@@ -70,6 +72,8 @@ class Deployment:
     pid: int = 0
     restarts: int = 0
     away: bool = False
+    began: float = 0.0
+    """When the present process was started, by the monotonic clock."""
     _keeper: asyncio.Task[None] | None = field(default=None, repr=False)
 
     async def __aenter__(self) -> Deployment:
@@ -87,6 +91,7 @@ class Deployment:
     def _start(self) -> None:
         env = {f"LOOPWRIGHT_{name.upper()}": value for name, value in self.settings.items()}
         env["KUBECONFIG"] = str(self.kubeconfig)
+        self.began = time.monotonic()
         self.pid = self.zygote.fork(env, self.log, self.mutant)
 
     async def _keep(self) -> None:
@@ -111,7 +116,7 @@ class Deployment:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, sign)
 
-    async def end(self, sign: signal.Signals, patience: float = 15) -> None:
+    async def end(self, sign: signal.Signals, patience: float = 120) -> None:
         """Ends this process, and waits until it is gone."""
         pid = self.pid
         self.signal(sign)
@@ -128,6 +133,19 @@ class Deployment:
             except ValueError:
                 assert line.startswith("{"), f"not JSON: {line}"
         return found
+
+
+async def becomes(port: int, status: int) -> None:
+    """Waits until the readiness probe is answered so."""
+    async with asyncio.timeout(600), aiohttp.ClientSession() as session:
+        while True:
+            try:
+                async with session.get(f"http://127.0.0.1:{port}/readyz") as answer:
+                    if answer.status == status:
+                        return
+            except aiohttp.ClientConnectionError:
+                pass  # It has just begun.
+            await asyncio.sleep(0.2)
 
 
 def kubeconfig(server: str, token: str, file: Path) -> Path:

@@ -115,8 +115,12 @@ def status(job: Object | None) -> dict[str, Any]:
 
 
 async def requests(stage: Stage, seconds: float) -> Counter[str]:
-    """What the operator asks for in a while, but for its Lease."""
+    """What the operator asks for in a while, but for its Lease.
+
+    And but for what it lists and watches: it does so anew after a silence, whenever that was long
+    enough.
+    """
     before = len(stage.proxy.requests)
     await asyncio.sleep(seconds)
-    later = [request for request, _ in stage.proxy.requests[before:]]
+    later = [r for r, _ in stage.proxy.requests[before:] if r.method != "GET" or r.name]
     return Counter(f"{r.method} {r.resource}" for r in later if r.resource != "leases")

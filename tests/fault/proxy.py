@@ -20,6 +20,8 @@ from typing import Any, Final, Protocol
 import aiohttp
 from aiohttp import web
 
+from ports import free_port
+
 WRITES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 PATH: Final = re.compile(
     r"/(?:api|apis/(?P<group>[^/]+))/(?P<version>v[^/]+)"
@@ -139,7 +141,10 @@ class Proxy:
         """What the operator asked, and the status it was told; 0 where the answer was lost."""
         self.served: list[tuple[Request, int]] = []
         """What the API server was asked, and what it answered, whatever became of that."""
-        self.port = 0
+        # Kept while connections are refused, so nobody else may be given it then.
+        self.port = free_port()
+        self.pending = 0
+        """Requests that wait for their answers, but for watches and those of the Lease."""
         self._site: web.TCPSite | None = None
         self._streams: dict[asyncio.Task[Any], Request] = {}
 
@@ -171,8 +176,6 @@ class Proxy:
         """Accepts connections, on the same port as before."""
         self._site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
         await self._site.start()
-        server: Any = self._site._server
-        self.port = server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
         """Refuses connections, and breaks those that there are."""
@@ -217,9 +220,14 @@ class Proxy:
             self._streams[stream] = request
             stream.add_done_callback(self._streams.pop)
             return await stream
-        return await self._answer(
-            incoming, request, lambda instead=None, /: self._forward(instead or request)
-        )
+        counts = request.resource != "leases"
+        self.pending += counts
+        try:
+            return await self._answer(
+                incoming, request, lambda instead=None, /: self._forward(instead or request)
+            )
+        finally:
+            self.pending -= counts
 
     async def _answer(
         self, incoming: web.Request, request: Request, forward: Forward

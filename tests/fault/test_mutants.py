@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import pytest
 from fake_world import Object
-from scenario import Scenario, Stage
+from scenario import PATIENCE, Scenario, Stage
 from scenarios import modelendpoint
 from scenarios.modelendpoint import PROMOTED, SERVING
 from scenarios.registry import APPROVED, REGISTERED
@@ -18,13 +19,14 @@ from theatre import Theatre
 LOOKS_OFTEN = {"resync_seconds": "1"}
 
 
-async def check_rest(stage: Stage) -> None:
+async def check_rest(stage: Stage, seconds: float = 12) -> None:
     """Looks at a job without news write nothing."""
-    await asyncio.sleep(1)
-    before = len(stage.proxy.writes())
-    await asyncio.sleep(12)
-    written = [str(write) for write in stage.proxy.writes()[before:]]
-    assert not written, f"written at rest: {written}"
+    await stage.settled()
+    before, until = len(stage.proxy.writes()), time.monotonic() + seconds
+    while time.monotonic() < until:
+        await asyncio.sleep(0.5)
+        written = [str(write) for write in stage.proxy.writes()[before:]]
+        assert not written, f"written at rest: {written}"
 
 
 @pytest.mark.parametrize("scenario", [SUCCESS, APPROVED, SERVING], ids=lambda one: one.name)
@@ -53,7 +55,7 @@ async def test_a_time_that_is_written_at_each_look_is_caught(
         await stage.create()
         await stage.until(at_rest)
         with pytest.raises(AssertionError, match="written at rest"):
-            await check_rest(stage)
+            await check_rest(stage, PATIENCE)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
-"""F23 to F27: people delete and edit a job, its children and its namespace."""
+"""F23 to F26: people delete and edit a job and its children."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,18 +29,16 @@ from people import (
     training,
     waits_for,
 )
+from proxy import Answer, Forward, Request
 from scenario import Stage
 from scenarios.trainingjob import (
     DELETED,
-    ENDLESS,
     JOB,
     SUCCESS,
-    claim,
     ended,
     life,
     phase,
     suspends,
-    training_job,
     trains,
 )
 from theatre import Theatre
@@ -47,8 +46,6 @@ from theatre import Theatre
 from loopwright.operator import WATCHED
 
 SIDE_BY_SIDE = 3
-# Until everything is gone, by the table of faults.
-GONE = 30
 
 
 async def nothing_is_left(stage: Stage) -> None:
@@ -57,9 +54,10 @@ async def nothing_is_left(stage: Stage) -> None:
     async def gone(job: Object | None) -> bool:
         return job is None and not await children(stage.namespace)
 
-    await stage.until(gone, GONE)
+    await stage.until(gone)
     ending = await stage.finish()
-    assert await children(stage.namespace) == []
+    # What the operator made while the job was deleted the garbage collector may not have seen yet.
+    await stage.until(gone)
     assert ending.creations.get("rayjobs", 0) <= 1
     assert ending.finalizers == []
     ending.check_intents()
@@ -158,10 +156,19 @@ async def test_the_rayjob_is_deleted_before_anybody_saw_it(theatre: Theatre) -> 
     calm = await theatre.calmly(SUCCESS)
     scenario = replace(SUCCESS, creations={**SUCCESS.creations, "rayjobs": 2})
     async with theatre.stage(scenario) as stage:
-        delete = partial(stage.namespace.delete, *RAYJOB)
-        stage.proxy.fault = once(
-            lambda request: str(request) == "POST rayjobs job-a1", delete, before=False
-        )
+        deleted = False
+
+        async def delete(request: Request, forward: Forward) -> Answer:
+            nonlocal deleted
+            if deleted or str(request) != "POST rayjobs job-a1":
+                return await forward()
+            deleted = True
+            async with stage.world.still:
+                answer = await forward()
+                await stage.namespace.delete(*RAYJOB)
+            return answer
+
+        stage.proxy.fault = delete
         (await stage.play()).check(calm, scenario)
 
 
@@ -296,6 +303,12 @@ async def test_the_rayjob_gets_an_owner_in_place_of_the_job(theatre: Theatre) ->
         owner = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "name": "results"}
         owner["uid"] = claim["metadata"]["uid"]
         await stage.namespace.patch(*RAYJOB, metadata={"ownerReferences": [owner]})
+
+        async def adopted(_: Object | None) -> bool:
+            meta = (await stage.namespace.get(*RAYJOB) or {})["metadata"]
+            return len(meta["ownerReferences"]) == 2
+
+        await stage.until(adopted)
         ending = await let_go(stage)
         ending.check(ending, held())
         found = ending.objects["/".join(RAYJOB)]["metadata"]["ownerReferences"]
@@ -316,10 +329,13 @@ async def test_a_stuck_finalizer_holds_up_the_next_attempt(theatre: Theatre) -> 
         await stage.until(lambda job: phase(job) == "Suspended")
         await suspends(False)(stage.namespace, JOB)
         await stage.until(waits_for("RayJobEnding"))
-        # It looks every ten seconds, and lists now and then.
+        # What is asked of KubeRay, and Events, come a little later than the status that tells.
+        await stage.settled()
+        # It looks every ten seconds, and asks for little each time.
+        began = time.monotonic()
         asked = await requests(stage, 12)
-        assert asked.total() <= len(WATCHED) + 3, asked
-        # An Event may come a little later than what it tells of.
+        looks = 2 + (time.monotonic() - began) // 10
+        assert asked.total() <= 2 * looks, asked
         assert {what for what in asked if not what.startswith("GET")} <= {"POST events"}, asked
         job = await stage.namespace.get("TrainingJob", JOB)
         assert "metadata.finalizers" in condition(job, "Ready")["message"]
@@ -340,60 +356,10 @@ async def test_a_stuck_finalizer_does_not_hold_up_deletion(theatre: Theatre) -> 
         async def only_the_rayjob(job: Object | None) -> bool:
             return job is None and await children(stage.namespace) == ["/".join(RAYJOB)]
 
-        await stage.until(only_the_rayjob, GONE)
+        await stage.until(only_the_rayjob)
         await stage.namespace.create(scenario.objects[-1])
         await stage.until(waits_for("NameTaken"))
         await stage.namespace.patch(*RAYJOB, metadata={"finalizers": None})
         ending = await let_go(stage)
         assert ended(await stage.namespace.get("TrainingJob", JOB))
         assert ending.creations == dict(scenario.creations)
-
-
-JOBS = 50
-SAYS = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "rayClusterName": "x"}
-
-
-async def crowd(stage: Stage) -> None:
-    """Many jobs train."""
-    namespace, each = stage.namespace, [f"job{number}" for number in range(JOBS)]
-    jobs = [training_job(name, retry={"backoffSeconds": 1}) for name in each]
-    await asyncio.gather(*(namespace.create(obj) for obj in (claim(), *jobs)))
-
-    async def made(_: Object | None) -> bool:
-        return len(await namespace.list("RayJob")) == JOBS
-
-    async def train(_: Object | None) -> bool:
-        return {phase(job) for job in await namespace.list("TrainingJob")} == {"Running"}
-
-    await stage.until(made)
-    says = (namespace.patch("RayJob", f"{name}-a1", "status", status=SAYS) for name in each)
-    await asyncio.gather(*says)
-    await stage.until(train)
-
-
-async def test_a_namespace_is_deleted(theatre: Theatre) -> None:
-    """F27: nothing can be created in it any more, and nobody tries without end."""
-    async with theatre.stage(ENDLESS) as stage:
-        await crowd(stage)
-
-        async def gone(*kinds: str) -> None:
-            found = [(kind, one) for kind in kinds for one in await stage.namespace.list(kind)]
-            names = [(kind, one["metadata"]["name"]) for kind, one in found]
-            await asyncio.gather(
-                *(stage.namespace.delete(*name) for name in names if name[1] != "lease")
-            )
-
-        await stage.namespace.api.send("DELETE", f"/api/v1/namespaces/{stage.namespace.name}")
-        await gone("ConfigMap", "NetworkPolicy", "ServiceAccount", "Role", "RoleBinding")
-        asked = await requests(stage, 6)
-        # Later each time: after 0.5 s, 1 s, 2 s and 4 s.
-        assert asked["POST serviceaccounts"] <= 5 * JOBS, asked
-        await gone("RayJob")
-        async with asyncio.timeout(GONE):
-            while (asked := await requests(stage, 11))["PATCH trainingjobs/status"]:
-                pass
-        assert asked["POST serviceaccounts"] <= 2 * JOBS, asked
-        await gone("TrainingJob")
-        await asyncio.sleep(1)
-        assert not (asked := await requests(stage, 3)), asked
-        assert not [line for line in stage.deployment.lines() if "exception" in line]

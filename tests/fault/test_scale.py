@@ -8,7 +8,7 @@ from collections import Counter
 from fake_world import FakeWorld, Namespace
 from faults import refuse
 from proxy import Request
-from scenario import Scenario, Stage
+from scenario import PATIENCE, Scenario, Stage
 from scenarios.trainingjob import SUPPORT, claim, ended, phase, training_job
 from theatre import Theatre
 
@@ -30,7 +30,7 @@ async def play(stage: Stage, *, good: int) -> None:
     async with world.FakeWorld(stage.namespace.api, stage.namespace.name).living() as playing:
         playing.gate.set()
         await stage.create()
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(PATIENCE):
             while (await phases(stage.namespace))["Succeeded"] < good:  # noqa: ASYNC110
                 await asyncio.sleep(0.5)
 

@@ -6,15 +6,15 @@ import asyncio
 import contextlib
 import itertools
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-import aiohttp
 from fake_world import FakeWorld, Namespace, Object
 from faults import Busy, Swallow, every_first, lose_answers, resource, sometimes, writes
+from operators import becomes
 from proxy import Fault, Request
-from replicas import free_port
 from scenario import Ending, Scenario, Stage
 from scenarios import SCENARIOS
 from scenarios.modelendpoint import PROMOTED
@@ -22,13 +22,20 @@ from scenarios.trainingjob import JOB, SUCCESS, claim, ended, phase, training_jo
 from theatre import Theatre
 from watches import Silence
 
+from ports import free_port
+
 OTHER: Final = "other"
 # Of a busy server in a minute: once in five seconds by the Lease's client, and some others.
 MOST_ASKED: Final = 60
-# The operator's limit, and what it takes to notice that it gave up.
-LONGEST_WAIT: Final = 15.5
-# A watch that says nothing is begun anew after 70 s.
-NOTICED: Final = 75.0
+# The operator gives up after 15 s, and whoever sets no limit after five minutes or never.
+LONGEST_WAIT: Final = 60.0
+# A watch that says nothing is begun anew after 70 s; the API server ends it after 240.
+NOTICED: Final = 180.0
+# Lives that are played at the same time.
+SIDE_BY_SIDE: Final = 4
+# Refusals of the same request within a second. A pause is half a second at least, and news may
+# cut it short now and then; a loop without one would come to hundreds.
+HASTE: Final = 8
 
 
 class Pair(FakeWorld):
@@ -83,9 +90,15 @@ async def all_survive(
     theatre: Theatre, scenarios: Sequence[Scenario], fault: Callable[[], Fault]
 ) -> None:
     """Plays several lives side by side, each with a fault of its own."""
+    gate = asyncio.Semaphore(SIDE_BY_SIDE)
+
+    async def one(scenario: Scenario) -> None:
+        async with gate:
+            await survives(theatre, scenario, fault())
+
     async with asyncio.TaskGroup() as tasks:
         for scenario in scenarios:
-            tasks.create_task(survives(theatre, scenario, fault()))
+            tasks.create_task(one(scenario))
 
 
 async def test_every_write_conflicts_first(theatre: Theatre) -> None:
@@ -95,10 +108,25 @@ async def test_every_write_conflicts_first(theatre: Theatre) -> None:
 
 async def test_a_third_of_all_calls_fails(theatre: Theatre) -> None:
     """F13: 5xx at 30 % of all calls; nobody asks in a loop."""
-    ending = await survives(theatre, SUCCESS, sometimes(0.3, (500, 502, 503, 504)))
-    calm = await theatre.calmly(SUCCESS)
-    print(f"{ending.requests} requests instead of {calm.requests}")
-    assert ending.requests <= 4 * calm.requests
+    async with theatre.stage(SUCCESS) as stage:
+        stage.proxy.fault = sometimes(0.3, (500, 502, 503, 504))
+        ending = await check(theatre, stage, await stage.play())
+        calm = await theatre.calmly(SUCCESS)
+        # How many there are in all depends on how long it takes: the Lease is renewed meanwhile.
+        print(f"{ending.requests} requests instead of {calm.requests}")
+        refused = [request for request, status in stage.proxy.requests if status >= 500]
+        assert 0 < haste(refused) <= HASTE
+
+
+def haste(refused: Sequence[Request]) -> int:
+    """How often the same was asked for within a second, at most."""
+    times = defaultdict(list)
+    for one in refused:
+        times[f"{one.method} {one.path} {one.query}"].append(one.at)
+    return max(
+        (sum(first <= at < first + 1 for at in each) for each in times.values() for first in each),
+        default=0,
+    )
 
 
 async def test_answers_are_lost(theatre: Theatre) -> None:
@@ -110,7 +138,7 @@ async def test_answers_are_lost(theatre: Theatre) -> None:
     for ending in map(asyncio.Task.result, plays):
         print(f"{ending.events} Events instead of {calm.events}")
         assert ending.events <= calm.events
-        assert len(ending.writes) <= len(calm.writes)
+        ending.check_frugal(SUCCESS)
 
 
 async def test_answers_about_an_endpoint_are_lost(theatre: Theatre) -> None:
@@ -161,7 +189,7 @@ def _about_the_job(request: Request) -> bool:
 async def one_hangs(theatre: Theatre) -> None:
     """F14: no answer about one job for half a minute; the other one is finished meanwhile."""
     async with theatre.stage(TWO) as stage:
-        stage.proxy.fault = silence = Swallow(_about_the_job, 30)
+        stage.proxy.fault = silence = Swallow(_about_the_job)
         await stage.create()
 
         async def other_ended(_: Object | None) -> bool:
@@ -169,6 +197,8 @@ async def one_hangs(theatre: Theatre) -> None:
 
         await stage.until(other_ended)
         assert phase(await stage.namespace.get("TrainingJob", JOB)) == ""
+        await stage.until(lambda _: bool(silence.waits))
+        silence.until = 0.0
         await check(theatre, stage, await stage.finish())
         print(f"gave up after {silence.waits}")
         assert max(silence.waits) <= LONGEST_WAIT
@@ -196,6 +226,7 @@ async def away_before(theatre: Theatre) -> None:
     port = free_port()
     async with theatre.stage(SUCCESS, health_port=str(port)) as stage:
         await becomes(port, 200)
+        await stage.at_work()
         await stage.proxy.close()
         await stage.create()
         await away(theatre, stage, port)
@@ -223,24 +254,9 @@ async def goes_dead(theatre: Theatre) -> None:
         silence.drop()
         await stage.create()
         began = time.monotonic()
-        await stage.until(lambda job: phase(job) != "", patience=2 * NOTICED)
-        took = time.monotonic() - began
-        print(f"noticed after {took:.0f} s")
-        assert took <= NOTICED
+        await stage.until(lambda job: phase(job) != "", patience=NOTICED)
+        print(f"noticed after {time.monotonic() - began:.0f} s")
         await check(theatre, stage, await stage.finish())
-
-
-async def becomes(port: int, status: int) -> None:
-    """Waits until the readiness probe is answered so."""
-    async with asyncio.timeout(60), aiohttp.ClientSession() as session:
-        while True:
-            try:
-                async with session.get(f"http://127.0.0.1:{port}/readyz") as answer:
-                    if answer.status == status:
-                        return
-            except aiohttp.ClientConnectionError:
-                pass  # It has just begun.
-            await asyncio.sleep(0.2)
 
 
 LONG: Final = (

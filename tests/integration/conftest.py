@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,24 +42,30 @@ def kubeconfig(api: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def replicas(api: Kubectl, kubeconfig: Path, tmp_path: Path) -> Iterator[Replicas]:
-    """Starts operators; none may ever log a traceback."""
+def space(api: Kubectl) -> str:
+    """A namespace of the test's own."""
+    name = f"it-{uuid.uuid4().hex[:8]}"
+    api.run("create", "namespace", name)
+    return name
+
+
+@pytest.fixture
+def replicas(api: Kubectl, kubeconfig: Path, space: str, tmp_path: Path) -> Iterator[Replicas]:
+    """Starts operators that see nothing of other tests; none may ever log a traceback."""
     api.run("delete", "lease", "--all", "-n", "loopwright-system")
-    group = Replicas(kubeconfig, tmp_path)
-    yield group
-    for replica in group.all:
-        if replica.process.poll() is None:
-            replica.end(signal.SIGTERM)
+    group = Replicas(kubeconfig, tmp_path, space)
+    try:
+        yield group
+    finally:
+        group.end()
     for replica in group.all:
         assert not [line for line in replica.lines() if "exception" in line]
 
 
 @pytest.fixture
-def kuberay(api: Kubectl) -> Iterator[FakeKubeRay]:
-    """A namespace in which the test plays KubeRay; the claim that jobs name is there."""
-    name = f"it-{uuid.uuid4().hex[:8]}"
-    api.run("create", "namespace", name)
-    fake = FakeKubeRay(api, name)
+def kuberay(api: Kubectl, space: str) -> Iterator[FakeKubeRay]:
+    """The namespace, in which the test plays KubeRay; the claim that jobs name is there."""
+    fake = FakeKubeRay(api, space)
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
     meta = {"name": "results"}
     fake.apply(
@@ -69,6 +74,6 @@ def kuberay(api: Kubectl) -> Iterator[FakeKubeRay]:
     yield fake
     for kind in ("trainingjobs", "hyperparametersweeps", "batchtransforms", "rayjobs"):
         try:
-            api.run("delete", kind, "--all", "-n", name, "--wait=false")
+            api.run("delete", kind, "--all", "-n", space, "--wait=false")
         except KubectlError:
             continue  # A test may have removed the CRD.

@@ -19,14 +19,14 @@ import httpx
 import yaml
 from fake_pods import FakePod, slice_of
 from kubectl import ROOT, Kubectl
-from replicas import free_port
 
 from loopwright.api import names
 from loopwright.api.endpoint_report import EndpointReport, MonitorConfig, VariantReport
 from loopwright.desired.monitor import MonitorContext, monitor, monitor_access
+from ports import free_port
 
 T = TypeVar("T")
-PATIENCE = 60.0
+PATIENCE = 300.0
 POD = "digits-monitor-7c9f8d6b5-abcde"
 
 
@@ -87,11 +87,12 @@ class Endpoint:
         """Ends it, and returns its exit code."""
         assert self.process is not None
         self.process.send_signal(sign)
-        return self.process.wait(20)
+        return self.process.wait(120)
 
     def lines(self) -> list[dict[str, Any]]:
-        """What it logged; every line must be JSON."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+        """What it logged; every line must be JSON. One that is being written is left out."""
+        lines = self.log.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
     async def pod(self, revision: str, age: float = 3600) -> FakePod:
         """A new pod."""

@@ -12,9 +12,11 @@ from typing import Any
 import httpx
 import promtools
 import yaml
-from replicas import free_port
 
 from eventually import eventually
+from ports import free_port
+
+SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,16 @@ class PrometheusServer:
         Raises:
             AssertionError: Prometheus refuses it.
         """
-        answer = httpx.post(f"{self.url}/api/v1/query", data={"query": expr}).json()
+        answer = httpx.post(
+            f"{self.url}/api/v1/query", data={"query": expr}, timeout=SECONDS
+        ).json()
         assert answer["status"] == "success", f"{expr}: {answer}"
         found: list[dict[str, Any]] = answer["data"]["result"]
         return found
 
     def rules(self) -> list[dict[str, Any]]:
         """All rules, with how their evaluation went."""
-        answer = httpx.get(f"{self.url}/api/v1/rules").json()
+        answer = httpx.get(f"{self.url}/api/v1/rules", timeout=SECONDS).json()
         return [rule for group in answer["data"]["groups"] for rule in group["rules"]]
 
 
@@ -76,7 +80,7 @@ def prometheus(
     """Starts Prometheus with rules, and ends it."""
     folder.mkdir()
     config = {
-        "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+        "global": {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "1s"},
         "rule_files": ["rules.yaml"],
         "scrape_configs": [one.scraped() for one in targets],
     }
@@ -99,4 +103,4 @@ def prometheus(
         yield server
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import uuid
@@ -17,6 +16,10 @@ import httpx
 from kubectl import ROOT
 
 from eventually import eventually
+from ports import free_port
+
+# Of a request to a process that has other things to do.
+SECONDS = 60.0
 
 
 @dataclass
@@ -32,13 +35,15 @@ class Replica:
         """Whether its readiness probe succeeds."""
         assert self.process.poll() is None, self.log.read_text()
         try:
-            return httpx.get(f"http://127.0.0.1:{self.health_port}/readyz").status_code == 200
+            url = f"http://127.0.0.1:{self.health_port}/readyz"
+            return httpx.get(url, timeout=SECONDS).status_code == 200
         except httpx.TransportError:
             return False
 
     def metric(self, name: str) -> float:
         """A sample of its metrics, 0 when there is none."""
-        text = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics").text
+        url = f"http://127.0.0.1:{self.metrics_port}/metrics"
+        text = httpx.get(url, timeout=SECONDS).text
         lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
         return next((float(value) for key, _, value in lines if key == name), 0.0)
 
@@ -49,27 +54,25 @@ class Replica:
     def end(self, sign: signal.Signals) -> int:
         """Ends it and returns its exit code."""
         self.process.send_signal(sign)
-        return self.process.wait(30)
+        return self.process.wait(120)
 
     def lines(self) -> list[dict[str, Any]]:
-        """What it logged; every line must be JSON."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
+        """What it logged; every line must be JSON. One that is being written is left out."""
+        lines = self.log.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 @dataclass
 class Replicas:
-    """Starts processes of the operator, and ends them with the test."""
+    """Starts processes of the operator, and ends them with the test.
+
+    Args:
+        namespaces: What they watch, unless they are told something else; empty means all.
+    """
 
     kubeconfig: Path
     folder: Path
+    namespaces: str = ""
     all: list[Replica] = field(default_factory=list)
 
     def start(self, **settings: str) -> Replica:
@@ -84,6 +87,7 @@ class Replicas:
             "LOOPWRIGHT_IDENTITY": f"replica-{number}-{uuid.uuid4().hex[:4]}",
             "LOOPWRIGHT_METRICS_PORT": str(ports[0]),
             "LOOPWRIGHT_HEALTH_PORT": str(ports[1]),
+            "LOOPWRIGHT_NAMESPACES": self.namespaces,
             **{f"LOOPWRIGHT_{name.upper()}": value for name, value in settings.items()},
         }
         with log.open("wb") as output:
@@ -99,3 +103,15 @@ class Replicas:
         replica = self.start(**settings)
         eventually("a leader", replica.leads)
         return replica
+
+    def end(self) -> None:
+        """Ends those that still run, whatever they say to that."""
+        running = [one for one in self.all if one.process.poll() is None]
+        for replica in running:
+            replica.process.send_signal(signal.SIGTERM)
+        try:
+            for replica in running:
+                replica.process.wait(120)
+        finally:
+            for replica in running:
+                replica.process.kill()

@@ -14,7 +14,6 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 from kubectl import HOME, ROOT
-from model_servers import free_port
 
 from eventually import eventually
 from loopwright.api.capture import CaptureDestination, DataCapture
@@ -25,6 +24,7 @@ from loopwright.serving.capture.layout import Origin
 from loopwright.serving.capture.storage import CannotStore, open_storage
 from loopwright.serving.capture.writer import Writer
 from loopwright.serving.quality.rounds import Rounds
+from ports import free_port
 
 NOW = datetime.now(UTC)
 ORIGIN = Origin("ep", "n", "main", "r1", "m-v1", "sha256:1", "pod")

@@ -94,7 +94,7 @@ def test_a_life_as_the_tool_shows_it(replicas: Replicas, kuberay: FakeKubeRay, t
     assert watching.stdout is not None
     assert "Running  ██████████░░░░░░░░░░ 50 %" in watching.stdout.readline()
     kuberay.finish("life")
-    rest, _ = watching.communicate(timeout=60)
+    rest, _ = watching.communicate(timeout=300)
     assert watching.returncode == 0
     assert rest.splitlines()[-1] == "TrainingJob life  Succeeded"
     found = json.loads(tool.run("status", "-o", "json"))

@@ -5,149 +5,35 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
 
 import pytest
-from fake_kserve import FakeServing, endpoint, model, prepare, version
-from fake_world import Namespace, Object
+from fake_kserve import CHECKED, endpoint, model, version
+from fake_world import Object
 from kubectl import Kubectl
 from replicas import Replica, Replicas
+from scenes import SECONDS, SETTINGS, Scene, condition, message, percent, scene, serving, there, uri
 
 from auditlog import AuditLog
 from controlplane import crds
-from perf.api import Api
-
-SECONDS = 40.0
-SETTINGS = {"drain_seconds": "1"}
-
-
-class Scene:
-    """A namespace with an endpoint, in which the fake lives."""
-
-    def __init__(self, namespace: Namespace, fake: FakeServing) -> None:
-        self.namespace, self.fake = namespace, fake
-        self.living = asyncio.create_task(fake.live())
-
-    async def status(self) -> Object:
-        found = await self.namespace.get("ModelEndpoint", self.fake.name)
-        status: Object = (found or {}).get("status") or {}
-        return status
-
-    async def until(self, what: str, check: Callable[[Object], bool | Awaitable[bool]]) -> Object:
-        """Waits until something can be said of the endpoint's status."""
-        until = time.monotonic() + SECONDS
-        while time.monotonic() < until:
-            status = await self.status()
-            found = check(status)
-            if found is True or (found is not False and await found):
-                return status
-            if self.living.done():
-                self.living.result()
-            await asyncio.sleep(0.1)
-        raise AssertionError(f"not within {SECONDS:.0f} s: {what}: {await self.status()}")
-
-    async def ready(self, revision_of: str | None = None) -> Object:
-        """Waits until the endpoint serves what its spec says, from a model version if told."""
-
-        def check(status: Object) -> bool:
-            fine = condition(status, "Ready") == ("True", "Serving") and not status["retired"]
-            versions = [one.get("serving", {}).get("modelVersion") for one in variants(status)]
-            return fine and (revision_of is None or revision_of in versions)
-
-        return await self.until("Ready", check)
-
-    async def weights(self) -> dict[str, int]:
-        """Weight of each revision in the last rule of the route, by what its model is."""
-        route = await self.namespace.get("HTTPRoute", self.fake.name) or {}
-        uris = {
-            f"{one['metadata']['name']}-predictor": uri(one)
-            for one in await self.namespace.list("InferenceService")
-        }
-        refs = route["spec"]["rules"][-1]["backendRefs"]
-        return {uris.get(ref["name"], ref["name"]): ref["weight"] for ref in refs}
-
-    async def create(self, *objects: Object) -> None:
-        for one in objects:
-            await self.namespace.create(one)
-
-    async def alias(self, version: str) -> None:
-        """The alias that the endpoint follows points to another version."""
-        await self.namespace.patch("Model", "m", spec={"aliases": {"live": version}})
-
-
-def uri(service: Object) -> str:
-    env = service["spec"]["predictor"]["containers"][0]["env"]
-    found = next(one["value"] for one in env if one["name"] == "LOOPWRIGHT_MODEL_URI")
-    return str(found.removeprefix("pvc://models/"))
-
-
-def variants(status: Object) -> list[Object]:
-    return list(status.get("variants") or [])
-
-
-def condition(status: Object, name: str) -> tuple[str, str]:
-    found = {one["type"]: one for one in status.get("conditions", [])}.get(name, {})
-    return found.get("status", ""), found.get("reason", "")
-
-
-def message(status: Object, name: str) -> str:
-    return next(str(c["message"]) for c in status.get("conditions", []) if c["type"] == name)
-
-
-def percent(status: Object) -> int | None:
-    rollouts = [one["rollout"] for one in variants(status) if "rollout" in one]
-    return rollouts[0]["percent"] if rollouts else None
-
-
-@asynccontextmanager
-async def scene(kubeconfig: Path, name: str = "ep") -> AsyncIterator[Scene]:
-    async with Api(kubeconfig, 20) as api:
-        space = f"it-{uuid.uuid4().hex[:8]}"
-        head = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}}
-        await api.send("POST", "/api/v1/namespaces", head)
-        namespace = Namespace(api, space)
-        await prepare(namespace)
-        it = Scene(namespace, FakeServing(namespace, name))
-        try:
-            yield it
-        finally:
-            await namespace.delete("ModelEndpoint", name)
-            for _ in range(100):
-                if not await namespace.list("InferenceService"):
-                    break
-                await asyncio.sleep(0.05)
-            it.living.cancel()
-            await asyncio.gather(it.living, return_exceptions=True)
-            await namespace.delete("GatewayClass", f"class-{space}")
-
-
-async def serving(scene: Scene, **spec: Any) -> Object:
-    """An endpoint that serves version v1, beside a v2."""
-    await scene.create(model(aliases={"live": "v1"}), version("v1"), version("v2"))
-    await scene.create(endpoint(**spec))
-    return await scene.ready("m-v1")
 
 
 async def test_a_canary_from_nothing_to_promotion(
     api: Kubectl, replicas: Replicas, audit: AuditLog
 ) -> None:
     replicas.lead(**SETTINGS)
-    async with scene(api.kubeconfig) as it:
+    async with scene(api.kubeconfig, replicas.namespaces) as it:
         mark = audit.mark()
-        status = await serving(it)
+        status = await serving(it, rollout=CHECKED)
         assert status["url"] == f"http://10.0.0.1/{it.namespace.name}/ep"
-        assert await it.weights() == {"v1/good": 10000}
-        await it.alias("v2")
-        await it.until("a canary", lambda status: percent(status) == 10)
-        assert await it.weights() == {"v1/good": 9000, "v2/good": 1000}
-        await it.until("all traffic", lambda status: percent(status) == 100)
-        status = await it.ready("m-v2")
-        assert await it.weights() == {"v2/good": 10000}
-        assert len(await it.namespace.list("InferenceService")) == 1
+        await it.weighs(v1=10000)
+        await it.canary("v2")
+        await it.weighs(v1=9000, v2=1000)
+        it.fake.blind = False
+        await it.ready("m-v2")
+        await it.weighs(v2=10000)
+        await it.numbers("InferenceService", 1)
+        # One of what serves; the monitor's is gone.
+        await it.numbers("Deployment", 1)
         assert await it.namespace.get("Deployment", "ep-monitor") is None
         mine = [
             one
@@ -163,34 +49,35 @@ async def test_a_canary_from_nothing_to_promotion(
 
 async def test_a_bad_canary_returns_by_itself(api: Kubectl, replicas: Replicas) -> None:
     replicas.lead(**SETTINGS)
-    async with scene(api.kubeconfig) as it:
-        await serving(it)
+    async with scene(api.kubeconfig, replicas.namespaces) as it:
+        await serving(it, rollout=CHECKED)
         await it.create(version("v3", "bad"))
         await it.alias("v3")
         await it.until("rollback", lambda status: condition(status, "RolledBack")[0] == "True")
         status = await it.until("its end", lambda status: not status["retired"])
-        assert await it.weights() == {"v1/good": 10000}
+        await it.weighs(v1=10000)
         assert "50 % of 1000 requests failed" in message(status, "RolledBack")
         assert condition(status, "Stalled") == ("True", "RolledBack")
+        await it.numbers("InferenceService", 1)
         assert [uri(one) for one in await it.namespace.list("InferenceService")] == ["v1/good"]
 
 
 async def test_killed_in_the_middle_of_a_rollout(api: Kubectl, replicas: Replicas) -> None:
     first = replicas.lead(**SETTINGS)
-    async with scene(api.kubeconfig) as it:
-        await serving(it)
-        await it.alias("v2")
-        await it.until("a canary", lambda status: percent(status) == 10)
+    async with scene(api.kubeconfig, replicas.namespaces) as it:
+        await serving(it, rollout=CHECKED)
+        await it.canary("v2")
         first.end(signal.SIGKILL)
         api.run("delete", "lease", "--all", "-n", "loopwright-system")
-        replicas.lead(**SETTINGS)
+        await asyncio.to_thread(replicas.lead, **SETTINGS)
+        it.fake.blind = False
         await it.ready("m-v2")
-        assert await it.weights() == {"v2/good": 10000}
+        await it.weighs(v2=10000)
 
 
 async def test_what_people_delete_or_edit_is_restored(api: Kubectl, replicas: Replicas) -> None:
     replicas.lead(**SETTINGS)
-    async with scene(api.kubeconfig) as it:
+    async with scene(api.kubeconfig, replicas.namespaces) as it:
         policy = {"strategy": "Manual", "checkSeconds": 5, "bakeSeconds": 1}
         await serving(it, rollout=policy, autoscaling={"min": 2})
         await it.alias("v2")
@@ -204,6 +91,7 @@ async def test_what_people_delete_or_edit_is_restored(api: Kubectl, replicas: Re
             ("HorizontalPodAutoscaler", name), ("PodDisruptionBudget", name),
             ("Deployment", "ep-monitor"),
         ):  # fmt: skip
+            await it.until(f"a {kind}", lambda _, a=(kind, deleted): there(it, *a))
             before = await it.namespace.get(kind, deleted)
             assert before is not None, kind
             await it.namespace.delete(kind, deleted)
@@ -213,10 +101,10 @@ async def test_what_people_delete_or_edit_is_restored(api: Kubectl, replicas: Re
         again = await it.namespace.get("InferenceService", name)
         assert again is not None
         assert again["spec"] == old["spec"]
-        await it.until("traffic", lambda _: has(it, {"v1/good": 9000, "v2/good": 1000}))
+        await it.weighs(v1=9000, v2=1000)
         edited = {"rules": [{"backendRefs": [{"name": "other", "port": 80}]}]}
         await it.namespace.patch("HTTPRoute", "ep", spec=edited)
-        await it.until("the route", lambda _: has(it, {"v1/good": 9000, "v2/good": 1000}))
+        await it.weighs(v1=9000, v2=1000)
 
 
 async def anew(it: Scene, kind: str, name: str, before: Object) -> bool:
@@ -224,15 +112,11 @@ async def anew(it: Scene, kind: str, name: str, before: Object) -> bool:
     return found is not None and found["metadata"]["uid"] != before["metadata"]["uid"]
 
 
-async def has(it: Scene, weights: dict[str, int]) -> bool:
-    return await it.weights() == weights
-
-
 async def test_models_that_may_not_be_served_leave_the_old_one(
     api: Kubectl, replicas: Replicas
 ) -> None:
     replicas.lead(**SETTINGS)
-    async with scene(api.kubeconfig) as it:
+    async with scene(api.kubeconfig, replicas.namespaces) as it:
         await serving(it)
         await it.create(version("v4", "broken"))
         reasons = {"v9": "ModelVersionNotFound", "v4": "RolledBack"}
@@ -253,18 +137,18 @@ async def test_models_that_may_not_be_served_leave_the_old_one(
 
 async def test_suspended_and_back(api: Kubectl, replicas: Replicas) -> None:
     replicas.lead(**SETTINGS)
-    async with scene(api.kubeconfig) as it:
+    async with scene(api.kubeconfig, replicas.namespaces) as it:
         await serving(it, autoscaling={"min": 2, "max": 4})
         await it.until("two", lambda status: status["replicas"] == 2)
         await it.namespace.patch("ModelEndpoint", "ep", spec={"suspend": True})
         await it.until("no pods", lambda s: s["phase"] == "Suspended" and s["replicas"] == 0)
-        assert await it.namespace.list("HorizontalPodAutoscaler") == []
+        await it.numbers("HorizontalPodAutoscaler", 0)
         await it.namespace.patch("ModelEndpoint", "ep", spec={"suspend": False})
         status = await it.until("pods", lambda status: status["replicas"] == 2)
-        assert len(await it.namespace.list("HorizontalPodAutoscaler")) == 1
+        await it.numbers("HorizontalPodAutoscaler", 1)
         await it.namespace.patch("ModelEndpoint", "ep", spec={"autoscaling": None, "replicas": 3})
         await it.until("three", lambda status: status["replicas"] == 3)
-        assert await it.namespace.list("HorizontalPodAutoscaler") == []
+        await it.numbers("HorizontalPodAutoscaler", 0)
         assert status["variants"][0]["serving"] is not None
 
 
@@ -272,7 +156,7 @@ async def test_a_restart_with_settled_endpoints_writes_nothing(
     api: Kubectl, replicas: Replicas, audit: AuditLog
 ) -> None:
     first = replicas.lead(**SETTINGS)
-    async with scene(api.kubeconfig) as it:
+    async with scene(api.kubeconfig, replicas.namespaces) as it:
         both = [
             {"name": name, "model": {"modelVersionRef": {"name": f"m-v{n}"}}, "weight": n}
             for n, name in enumerate(("a", "b"), 1)
@@ -281,10 +165,10 @@ async def test_a_restart_with_settled_endpoints_writes_nothing(
         await it.create(endpoint("ep", *both, autoscaling={"min": 2}))
         await it.ready()
         assert await it.weights() == {"v1/good": 100, "v2/good": 200}
-        await asyncio.sleep(2)  # The last Events.
-        first.end(signal.SIGTERM)
+        await asyncio.to_thread(audit.settled)
+        await asyncio.to_thread(first.end, signal.SIGTERM)
         mark = audit.mark()
-        second = replicas.lead(resync_seconds="5", **SETTINGS)
+        second = await asyncio.to_thread(replicas.lead, resync_seconds="5", **SETTINGS)
         await looked(second, 3)
         assert audit.writes(mark) == []
 
@@ -293,14 +177,14 @@ async def looked(operator: Replica, times: int) -> None:
     """Waits until endpoints were looked at so often."""
     seen = 'loopwright_reconcile_seconds_count{kind="ModelEndpoint"}'
     until = time.monotonic() + SECONDS
-    while operator.metric(seen) < times:
+    while await asyncio.to_thread(operator.metric, seen) < times:
         assert time.monotonic() < until
         await asyncio.sleep(0.2)
 
 
 async def test_a_name_that_is_taken_is_not_touched(api: Kubectl, replicas: Replicas) -> None:
     replicas.lead(**SETTINGS)
-    async with scene(api.kubeconfig) as it:
+    async with scene(api.kubeconfig, replicas.namespaces) as it:
         meta, spec = {"name": "ep"}, {"ports": [{"port": 1}]}
         await it.create({"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec})
         await it.create(model(aliases={"live": "v1"}), version("v1"), endpoint())
@@ -311,10 +195,10 @@ async def test_a_name_that_is_taken_is_not_touched(api: Kubectl, replicas: Repli
 
 
 async def test_kserve_may_be_installed_later(api: Kubectl, replicas: Replicas) -> None:
-    api.run("delete", "crd", "inferenceservices.serving.kserve.io", "--timeout=60s")
     try:
+        api.run("delete", "crd", "inferenceservices.serving.kserve.io", "--timeout=300s")
         replicas.lead(**SETTINGS)
-        async with scene(api.kubeconfig) as it:
+        async with scene(api.kubeconfig, replicas.namespaces) as it:
             await it.create(model(aliases={"live": "v1"}), version("v1"), endpoint())
             status = await it.until(
                 "a condition", lambda s: condition(s, "Ready")[1] == "DependencyMissing"
@@ -332,10 +216,10 @@ async def test_alerts_come_and_go_with_the_prometheus_operator(
     api: Kubectl, replicas: Replicas
 ) -> None:
     crd = "prometheusrules.monitoring.coreos.com"
-    api.run("delete", "crd", crd, "--timeout=60s")
     try:
+        api.run("delete", "crd", crd, "--timeout=300s")
         replicas.lead(**SETTINGS, rule_labels="release=main")
-        async with scene(api.kubeconfig) as it:
+        async with scene(api.kubeconfig, replicas.namespaces) as it:
             await it.create(model(aliases={"live": "v1"}), version("v1"), endpoint())
             await it.ready("m-v1")
             assert await it.namespace.list("PrometheusRule") == []
@@ -359,7 +243,7 @@ async def test_alerts_come_and_go_with_the_prometheus_operator(
             await it.until("the alerts again", whole)
             await it.namespace.delete("PrometheusRule", "ep-alerts")
             await it.until("the alerts once more", whole)
-            api.run("delete", "crd", crd, "--timeout=60s")
+            api.run("delete", "crd", crd, "--timeout=300s")
             await it.alias("v1")
             await it.ready("m-v1")
     finally:
@@ -372,16 +256,19 @@ async def test_without_a_gateway_one_variant_is_served(
     api: Kubectl, replicas: Replicas, section: str
 ) -> None:
     replicas.lead(**SETTINGS)
-    async with scene(api.kubeconfig) as it:
+    async with scene(api.kubeconfig, replicas.namespaces) as it:
         routing: Object = {"gatewayRef": {"name": "none"}} if section else {}
         await it.create(model(aliases={"live": "v1"}), version("v1"), version("v2"))
         await it.create(endpoint(routing=routing, rollout={"bakeSeconds": 0}))
         wanted = ("False", "GatewayNotFound") if section else ("True", "ServiceOnly")
         await it.until("a route", lambda s: condition(s, "RouteReady") == wanted)
         await it.alias("v2")
-        await it.until("v2", lambda s: "m-v2" in str(s["variants"]) and percent(s) is None)
-        service = await it.namespace.get("Service", "ep") or {}
-        [name] = service["spec"]["selector"].values()
-        status = await it.status()
-        serves = status["variants"][0]["serving"]["inferenceService"]
-        assert name == f"isvc.{serves}-predictor"
+
+        async def served(status: Object) -> bool:
+            service = await it.namespace.get("Service", "ep") or {}
+            [name] = service["spec"]["selector"].values()
+            serves = status["variants"][0]["serving"]
+            new = serves["modelVersion"] == "m-v2" and percent(status) is None
+            return bool(new and name == f"isvc.{serves['inferenceService']}-predictor")
+
+        await it.until("v2", served)

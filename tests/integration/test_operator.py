@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from typing import Any
 
 from fake_kuberay import FakeKubeRay
@@ -19,7 +18,8 @@ MOST_WRITES = 12
 
 
 def test_a_whole_life(replicas: Replicas, kuberay: FakeKubeRay, audit: AuditLog) -> None:
-    operator = replicas.lead()
+    # Of all namespaces; the operators of other tests watch one.
+    operator = replicas.lead(namespaces="")
     mark = audit.mark()
     kuberay.create("life")
     rayjob = kuberay.rayjob("life-a1")
@@ -52,7 +52,7 @@ def test_a_restart_with_settled_jobs_writes_nothing(
         kuberay.create(name)
     for name in names:
         kuberay.finish(name)
-    time.sleep(2)  # The last Events.
+    audit.settled()
     first.end(signal.SIGTERM)
     mark = audit.mark()
     second = replicas.lead(resync_seconds="5")
@@ -108,10 +108,11 @@ def test_a_job_stops_at_its_budget_and_goes_on_when_it_is_raised(
         kuberay.says("costly-a1", "Running", "RUNNING")
         status = kuberay.phase("costly", "Suspended")
         assert kuberay.condition("costly", "BudgetExceeded") == ("True", "BudgetExceeded")
-        assert 3 <= float(status["cost"]["estimate"]) < 60
+        assert 3 <= float(status["cost"]["estimate"]) < 1000
         assert status["cost"]["currency"] == "EUR"
         counted = f'loopwright_cost_total{{kind="TrainingJob",namespace="{kuberay.namespace}"}}'
-        assert leader.metric(counted) == float(status["cost"]["estimate"])
+        estimate = float(status["cost"]["estimate"])
+        eventually("the counter", lambda: leader.metric(counted) == estimate)
         patch = '{"spec": {"budget": {"maxCost": "100000"}}}'
         more = ["-n", kuberay.namespace, "--type=merge", "-p", patch]
         api.run("patch", "tj", "costly", *more)
@@ -125,7 +126,7 @@ def test_a_job_stops_at_its_budget_and_goes_on_when_it_is_raised(
             events = api.run("get", "events", "-n", where)
             return "key 'cpu-hour' must be a number such as 0.04, not 'cheap'" in events
 
-        eventually("an Event", told, timeout=60)
+        eventually("an Event", told)
         kuberay.create("after")
         kuberay.finish("after")
     finally:
@@ -188,8 +189,8 @@ def test_a_mailbox_with_nonsense_harms_nobody(replicas: Replicas, kuberay: FakeK
 def test_kuberay_may_be_installed_later(
     api: Kubectl, replicas: Replicas, kuberay: FakeKubeRay
 ) -> None:
-    api.run("delete", "crd", "rayjobs.ray.io", "rayclusters.ray.io", "--timeout=60s")
     try:
+        api.run("delete", "crd", "rayjobs.ray.io", "rayclusters.ray.io", "--timeout=300s")
         replicas.lead()
         kuberay.create("early")
         kuberay.expect("early", "Reconciling", "True", "DependencyMissing")

@@ -33,7 +33,7 @@ def test_no_value_of_a_secret_is_told(
     eventually("the word", lambda: "missing" in str(kuberay.status("blocked").get("conditions")))
     places = {
         "log": operator.log.read_text(),
-        "metrics": httpx.get(f"http://127.0.0.1:{operator.metrics_port}/metrics").text,
+        "metrics": httpx.get(f"http://127.0.0.1:{operator.metrics_port}/metrics", timeout=60).text,
         "audit log": "\n".join(map(str, audit.writes(mark))),
         **dict(left_in(kuberay.api, kuberay.namespace)),
     }

@@ -13,14 +13,15 @@ import pytest
 import test_registry
 import test_sweeps
 import yaml
-from fake_kserve import version
+from fake_kserve import CHECKED, version
 from fake_kuberay import FakeKubeRay
 from helm import CHART, Helm
 from kubectl import Kubectl
 from replicas import Replica, Replicas
-from test_endpoints import percent, scene, serving
+from scenes import scene, serving
 
 from eventually import eventually
+from granted import granted
 
 ONCE_A_CLUSTER = ("userRoles", "admissionPolicies", "servingRuntimes")
 BATCH = {
@@ -58,6 +59,10 @@ class Tenant:
         # The ClusterRole of another name is that of the operator that watches all.
         values |= {"watchNamespaces": list(namespaces), "fullnameOverride": self.name}
         self.api.apply(text=Helm().template("tenant", CHART, self.name, values))
+        account = f"system:serviceaccount:{self.name}:{self.name}"
+        for namespace in namespaces:
+            granted(self.api, account, "list", "trainingjobs.loopwright.io", namespace)
+        granted(self.api, account, "update", "leases.coordination.k8s.io", self.name)
         token = self.api.run("create", "token", self.name, "-n", self.name, "--duration=2h")
         config = yaml.safe_load(self.api.kubeconfig.read_text())
         config["users"][0]["user"] = {"token": token.strip()}
@@ -99,10 +104,10 @@ def prepared(api: Kubectl, namespace: str) -> FakeKubeRay:
 
 
 async def test_roles_in_its_namespaces_are_all_that_an_operator_needs(
-    api: Kubectl, tenant: Tenant
+    api: Kubectl, space: str, tenant: Tenant
 ) -> None:
-    async with scene(api.kubeconfig) as it:
-        where = it.namespace.name
+    async with scene(api.kubeconfig, space) as it:
+        where = space
         operator = tenant.lead(where)
         # Training with all that a job may name, a search, a batch, and what comes of them.
         kuberay = prepared(api, where)
@@ -114,7 +119,7 @@ async def test_roles_in_its_namespaces_are_all_that_an_operator_needs(
         kuberay.apply(secret, priority)
         registry = test_registry.Registry(api, kuberay)
         made = registry.train("digits", aliases=["live"])
-        assert registry.stage(made)
+        eventually("the version", lambda: registry.stage(made))
         kuberay.create(
             "named", scheduling={"priorityClass": f"priority-{where}"},
             output={"uri": "s3://models/x", "secretRef": {"name": "keys"}},
@@ -128,10 +133,10 @@ async def test_roles_in_its_namespaces_are_all_that_an_operator_needs(
         batches.apply(BATCH)
         batches.rayjob("batch-b1")
         # Serving with an autoscaler, a rollout, and the monitor that judges it.
-        await serving(it, autoscaling={"min": 2, "max": 3})
+        await serving(it, autoscaling={"min": 2, "max": 3}, rollout=CHECKED)
         await it.create(version("v3"))
-        await it.alias("v3")
-        await it.until("a canary", lambda status: percent(status) == 10)
+        await it.canary("v3")
+        it.fake.blind = False
         await it.ready("m-v3")
         assert await it.namespace.list("PodDisruptionBudget")
         pods = [

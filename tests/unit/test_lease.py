@@ -233,6 +233,20 @@ async def test_a_lease_is_given_back(api: Leases) -> None:
     assert api.looks == looked + 1
 
 
+async def test_a_lease_is_given_back_after_a_late_renewal(api: Leases) -> None:
+    """Whoever is told to stop in the middle of a renewal does not know whether it is stored."""
+    leader = candidate(api)
+    await leader.acquire()
+
+    def renewed() -> None:
+        api.between = lambda: None
+        api.held_by("me", "2026-01-01T00:00:02.000000Z")
+
+    api.between = renewed
+    await leader.release()
+    assert api.spec["holderIdentity"] == ""
+
+
 async def test_only_ones_own_lease_is_given_back(api: Leases) -> None:
     api.held_by("other")
     await candidate(api).release()

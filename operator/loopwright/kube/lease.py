@@ -93,12 +93,19 @@ class Lease:
     async def release(self) -> None:
         """Gives the Lease back, so that a successor need not wait for it to expire."""
         try:
-            lease = await self._client.get(LEASE, self._namespace, NAME)
-            if lease["spec"].get("holderIdentity") == self._identity:
-                lease["spec"]["holderIdentity"] = ""
-                await self._client.replace(LEASE, lease)
+            try:
+                await self._give_back()
+            except Conflict:
+                # The last renewal was broken off here, and the API server has stored it meanwhile.
+                await self._give_back()
         except ApiError as error:
             logger.warning("could not release the lease: %s", error.message)
+
+    async def _give_back(self) -> None:
+        lease = await self._client.get(LEASE, self._namespace, NAME)
+        if lease["spec"].get("holderIdentity") == self._identity:
+            lease["spec"]["holderIdentity"] = ""
+            await self._client.replace(LEASE, lease)
 
     async def _try(self) -> bool:
         asked = self._monotonic()

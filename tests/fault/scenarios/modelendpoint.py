@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from fake_kserve import OWNED, FakeServing, endpoint, model, version
+from fake_kserve import CHECKED, OWNED, FakeServing, endpoint, model, version
 from fake_world import Namespace, Object, Step
 from scenario import Scenario
 
@@ -78,14 +78,20 @@ async def deletes(namespace: Namespace, name: str) -> None:
 
 
 def life(
-    name: str, *steps: Step, over: Any, revisions: int, statuses: int, watched: bool = True
+    name: str,
+    *steps: Step,
+    over: Any,
+    revisions: int,
+    statuses: int,
+    watched: bool = True,
+    **spec: Any,
 ) -> Scenario:
     """A scenario of one endpoint that follows an alias."""
     creations = ONCE | dict.fromkeys(REVISION, revisions) | (MONITOR if watched else {})
     versions = (version("v1"), version("v2"), version("v3", "bad"))
     return Scenario(
         name,
-        (model(aliases={"live": "v1"}), *versions, endpoint(ENDPOINT)),
+        (model(aliases={"live": "v1"}), *versions, endpoint(ENDPOINT, **spec)),
         lambda namespace: FakeServing(namespace, ENDPOINT, steps),
         over,
         creations,
@@ -101,8 +107,9 @@ PROMOTED: Final = life(
     "promotion", Step(serves("v1"), points_to("v2")), over=serves("v2"), revisions=2, statuses=20
 )
 RETURNED: Final = life(
-    "rollback", Step(serves("v1"), points_to("v3")), over=rolled_back, revisions=2, statuses=18
-)
+    "rollback", Step(serves("v1"), points_to("v3")), over=rolled_back, revisions=2, statuses=18,
+    rollout=CHECKED,
+)  # fmt: skip
 GONE: Final = life(
     "endpoint deletion", Step(serves("v1"), deletes),
     over=lambda obj: obj is None, revisions=1, statuses=12, watched=False,

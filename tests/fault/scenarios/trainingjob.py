@@ -103,8 +103,8 @@ SUSPENDED: Final = life(
 )  # fmt: skip
 BUDGET: Final = life(
     "budget", "runs", "succeeds", rayjobs=2, statuses=7,
-    # Four seconds of a GPU that is never there.
-    numWorkers=0, resourcesPerWorker={"gpu": 1}, budget={"maxGpuHours": "0.0011"},
+    # A quarter of a minute of a GPU that is never there; slow machines begin to train in it too.
+    numWorkers=0, resourcesPerWorker={"gpu": 1}, budget={"maxGpuHours": "0.0042"},
     steps=(Step(lambda job: phase(job) == "Suspended", raises),),
 )  # fmt: skip
 DELETED: Final = life(
