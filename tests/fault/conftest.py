@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from kubectl import ROOT, Kubectl
+from kubectl import Kubectl
 
 from controlplane import control_plane
+from granted import grant_operator
 
 # They assert on behalf of tests, and a failure must say what was compared.
 pytest.register_assert_rewrite("operators", "promises", "scenario")
@@ -20,7 +21,7 @@ from theatre import Theatre  # noqa: E402
 def admin() -> Iterator[Kubectl]:
     """kubectl on the control plane, with the operator's own permissions in place."""
     with control_plane() as client:
-        client.apply(ROOT / "deploy" / "operator.yaml")
+        grant_operator(client)
         yield client
 
 

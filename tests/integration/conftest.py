@@ -9,18 +9,19 @@ from pathlib import Path
 import pytest
 import yaml
 from fake_kuberay import FakeKubeRay
-from kubectl import ROOT, Kubectl, KubectlError
+from kubectl import Kubectl, KubectlError
 from replicas import Replicas
 
 from auditlog import AuditLog
 from controlplane import STATE, control_plane
+from granted import grant_operator
 
 
 @pytest.fixture(scope="session")
 def api() -> Iterator[Kubectl]:
     """kubectl on the control plane, with the operator's namespace and its real permissions."""
     with control_plane() as client:
-        client.apply(ROOT / "deploy" / "operator.yaml")
+        grant_operator(client)
         yield client
 
 
