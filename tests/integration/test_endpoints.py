@@ -11,7 +11,19 @@ from fake_kserve import CHECKED, endpoint, model, version
 from fake_world import Object
 from kubectl import Kubectl
 from replicas import Replica, Replicas
-from scenes import SECONDS, SETTINGS, Scene, condition, message, percent, scene, serving, there, uri
+from scenes import (
+    SECONDS,
+    SETTINGS,
+    Scene,
+    condition,
+    message,
+    percent,
+    scene,
+    serving,
+    there,
+    uri,
+    variants,
+)
 
 from auditlog import AuditLog
 from controlplane import crds
@@ -265,10 +277,11 @@ async def test_without_a_gateway_one_variant_is_served(
         await it.alias("v2")
 
         async def served(status: Object) -> bool:
+            serves = variants(status)[0].get("serving", {})
+            if serves.get("modelVersion") != "m-v2" or percent(status) is not None:
+                return False
             service = await it.namespace.get("Service", "ep") or {}
-            [name] = service["spec"]["selector"].values()
-            serves = status["variants"][0]["serving"]
-            new = serves["modelVersion"] == "m-v2" and percent(status) is None
-            return bool(new and name == f"isvc.{serves['inferenceService']}-predictor")
+            name = f"isvc.{serves['inferenceService']}-predictor"
+            return name in service.get("spec", {}).get("selector", {}).values()
 
         await it.until("v2", served)
