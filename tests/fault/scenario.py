@@ -244,6 +244,11 @@ class Stage:
             said = (rayjob.get("status") or {}).get("jobDeploymentStatus")
             if said not in ("Complete", "Failed", "ValidationFailed"):
                 return False
+        # After a conflict the operator pauses for longer than is waited for below.
+        for model in await self.namespace.list("Model"):
+            seen = (model.get("status") or {}).get("observedGeneration")
+            if seen != model["metadata"]["generation"]:
+                return False
         # One that was just started has not said yet whether there is something to do.
         if not self.deployment.away and not self.works(self.deployment.began):
             return False

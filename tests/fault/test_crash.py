@@ -38,11 +38,11 @@ async def test_killed_at_every_write(theatre: Theatre, scenario: Scenario, when:
     """F1 and F2: SIGKILL before the k-th write arrives, or after it was stored, for every k.
 
     Where not all is asked for, the longest lives of a TrainingJob are killed after every write, the
-    longest of other kinds at every fourth, and all others at every sixth.
+    longest of other kinds at every sixth, and all others at every twelfth.
     """
     calm = await theatre.calmly(scenario)
     every = ALL or (when == "after" and scenario in LONG and scenario in trainingjob.SCENARIOS)
-    step = 1 if every else 4 if scenario in LONG else 6
+    step = 1 if every else 6 if scenario in LONG else 12
     first = 2 if when == "after" and not every else 1
     numbers = range(first, len(calm.writes) + 1, step)
     gate = asyncio.Semaphore(SIDE_BY_SIDE)
@@ -77,7 +77,7 @@ async def test_killed_twice_in_a_row(theatre: Theatre, scenario: Scenario) -> No
             (await stage.play()).check(calm, scenario)
 
     async with asyncio.TaskGroup() as tasks:
-        for number in range(1, len(calm.writes), 3):
+        for number in range(1, len(calm.writes), 3 if ALL else 6):
             tasks.create_task(one(number))
 
 
