@@ -52,6 +52,8 @@ MODEL = {
 CANARY = {
     "strategy": "Canary", "canaryPercent": 20, "bakeSeconds": 10, "checkSeconds": 10,
     "minRequests": 5, "keepPreviousSeconds": 0,
+    # Not latency: how that compares with a minute ago is a matter of what else this machine does.
+    "checks": [{"name": "errors", "errorRate": {"maxPercent": "5"}}],
 }  # fmt: skip
 MONITOR = {
     "name": "drift", "kind": "DataDrift", "everySeconds": WINDOW, "minSamples": 200,
