@@ -166,4 +166,5 @@ async def _start(ctx: Context, key: Key, one: RetrainStatus) -> str | None:
     except (Forbidden, Invalid) as error:
         return error.message
     ctx.cache.observe(None, made)
+    ctx.wake(Key(TRAININGJOB.kind, key.namespace, one.training_job))
     return None
