@@ -132,7 +132,8 @@ def _no_parent_segments(value: str) -> str:
     return value
 
 
-def _cel(rule: str, message: str) -> dict[str, Any]:
+def cel_schema(rule: str, message: str) -> dict[str, Any]:
+    """What a field's JSON schema says besides: a CEL rule and what to tell the user instead."""
     return {"x-kubernetes-validations": [Cel(rule, message).schema()]}
 
 

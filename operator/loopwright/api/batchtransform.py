@@ -13,6 +13,7 @@ from loopwright.api.base import (
     Cel,
     Flag,
     WriteUri,
+    cel_schema,
     matches,
 )
 from loopwright.api.batchtransform_status import BatchTransformStatus
@@ -42,9 +43,7 @@ JsonPath = Annotated[
     Field(
         min_length=1,
         max_length=512,
-        json_schema_extra={
-            "x-kubernetes-validations": [Cel(f"self.matches(r'{_ROOTED}')", _ROOT).schema()]
-        },
+        json_schema_extra=cel_schema(f"self.matches(r'{_ROOTED}')", _ROOT),
     ),
     AfterValidator(matches(_ROOTED, _ROOT)),
 ]

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from loopwright.api.base import WHOLE, ApiModel, Cel, WriteUri, matches
+from loopwright.api.base import WHOLE, ApiModel, Cel, WriteUri, cel_schema, matches
 from loopwright.api.shared import SecretRef
 
 _SECRET: Final = Cel(
@@ -32,9 +32,7 @@ RedactPath = Annotated[
     Field(
         min_length=2,
         max_length=256,
-        json_schema_extra={
-            "x-kubernetes-validations": [Cel(f"self.matches(r'{_PATH}')", _PATH_HINT).schema()]
-        },
+        json_schema_extra=cel_schema(f"self.matches(r'{_PATH}')", _PATH_HINT),
     ),
     AfterValidator(matches(_PATH, _PATH_HINT)),
 ]
