@@ -20,12 +20,12 @@ import httpx
 import numpy as np
 import onnx
 from model_folders import BATCH, model, write
-from model_servers import free_port
 from tests.perf import ROOT
 from tests.perf.figures import Figures, Quantity, Values
 
 from loopwright.api.baseline import Baseline
 from loopwright.train.profile import profile
+from ports import free_port
 
 KSERVE_PYTHON = ROOT / ".venv/kserve/bin/python"
 PEERS = ROOT / "tests/perf/model_servers"

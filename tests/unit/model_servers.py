@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+
+from ports import free_port
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 60
@@ -93,10 +94,3 @@ def servers(folder: Path) -> Iterator[Serving]:
     for server in made:
         if server.process.poll() is None:
             server.end()
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

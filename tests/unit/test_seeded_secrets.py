@@ -6,10 +6,11 @@ import traceback
 from pathlib import Path
 
 import pytest
-from model_servers import free_port, servers
+from model_servers import servers
 
 from loopwright.runtime.errors import RunError
 from loopwright.runtime.storage import Folder
+from ports import free_port
 from seeded import Seeds
 
 

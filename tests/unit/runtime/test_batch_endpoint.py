@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from batches import World, world
 from fake_endpoint import NAME, Endpoint, Reply, Rows, answer, serving
-from model_servers import free_port, servers
+from model_servers import servers
 
 from loopwright.api.batch_report import BatchReport
 from loopwright.api.report import RunState
 from loopwright.api.trainingjob_status import Cause
 from loopwright.runtime.batch import remote
+from ports import free_port
 
 pytestmark = pytest.mark.timeout(60)
 
