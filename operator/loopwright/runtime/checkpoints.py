@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,8 @@ from loopwright.runtime.storage import Folder, sha256
 MANIFEST: Final = "checkpoint.json"
 SUCCESS: Final = "success.json"
 NAME: Final = re.compile(r"step-(\d{12})")
+# Of a checkpoint whose owner goes on and drops its old ones meanwhile.
+TRIES: Final = 5
 
 
 @dataclass(frozen=True)
@@ -123,3 +126,39 @@ def restore(uri: str, secret: str | None, target: Path) -> Path:
         if sha256(target / file) != digest:
             raise RunError("CheckpointDamaged", f"{uri}/{file} is not what its manifest says")
     return target
+
+
+def take_over(uri: str, own: Folder, keep: int, job: str) -> str | None:
+    """Copies another run's checkpoint into one's own folder, and returns the copy's URI.
+
+    A copy, because the other goes on and drops its old ones: what was there when it was chosen may
+    be gone when it is read, and processes that begin one after the other must all find the same.
+
+    Args:
+        uri: The checkpoint. Where it is gone, a newer one of the same folder serves as well.
+        own: Folder of what takes it over, with the credentials of both.
+        keep: See `save`.
+        job: UID of what takes it over.
+
+    Returns:
+        None where the other has none any more.
+
+    Raises:
+        RunError: what is there is damaged, or the storage refuses.
+    """
+    parent, _, name = uri.rpartition("/")
+    folder = Folder(parent, own.secret)
+    for left in reversed(range(TRIES)):
+        known = [one.name for one in complete(folder)]
+        if not known:
+            return None
+        name = name if name in known else known[-1]
+        with tempfile.TemporaryDirectory(prefix="checkpoint-") as target:
+            try:
+                restore(folder.child(name), own.secret, Path(target))
+            except RunError as error:
+                if not left or error.reason not in ("CheckpointMissing", "CheckpointDamaged"):
+                    raise
+            else:
+                return save(own, Path(target), int(name.removeprefix("step-")), keep, job)
+    return None

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from loopwright.api import names
-from loopwright.runtime.checkpoints import MANIFEST, complete, restore, save, succeeded, to_resume
+from loopwright.runtime.checkpoints import (
+    MANIFEST,
+    complete,
+    restore,
+    save,
+    succeeded,
+    take_over,
+    to_resume,
+)
 from loopwright.runtime.errors import RunError
 from loopwright.runtime.storage import Folder, sha256
 
@@ -294,3 +303,52 @@ def test_a_file_that_changes_meanwhile_is_described_as_copied(
     """checkpoint.localPath is copied while the script goes on."""
     uri = save(Folder(URI), source, 4, keep=3)
     assert (restore(uri, None, tmp_path / "back") / "model.bin").read_bytes() == b"weights"
+
+
+def own() -> Folder:
+    """The folder of what takes over."""
+    return Folder("pvc://data/other/checkpoints")
+
+
+def test_what_was_taken_over_is_ones_own(claim: Path, source: Path) -> None:
+    uri = save(Folder(URI), source, 6, 3, "giver")
+    save(own(), source, 9, 3, "taker")
+    taken = take_over(uri, own(), 3, "taker")
+    assert taken == "pvc://data/other/checkpoints/step-000000000006"
+    shutil.rmtree(claim)
+    assert to_resume(own(), "None", "taker") == taken
+    assert (restore(taken, None, source.parent / "restored") / "model.bin").is_file()
+
+
+def test_a_newer_one_is_taken_over_where_the_chosen_one_is_gone(claim: Path, source: Path) -> None:
+    chosen = save(Folder(URI), source, 6, 1, "giver")
+    save(Folder(URI), source, 7, 1, "giver")
+    assert take_over(chosen, own(), 3, "taker") == own().child("step-000000000007")
+
+
+def test_a_newer_one_is_taken_over_where_the_chosen_one_goes_meanwhile(
+    claim: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = save(Folder(URI), source, 6, 1, "giver")
+    download = Folder.download
+
+    def and_then_it_is_dropped(self: Folder, name: str, target: Path) -> None:
+        download(self, name, target)
+        if name.startswith("step-000000000006"):
+            save(Folder(URI), source, 7, 1, "giver")
+
+    monkeypatch.setattr(Folder, "download", and_then_it_is_dropped)
+    assert take_over(chosen, own(), 3, "taker") == own().child("step-000000000007")
+
+
+def test_nothing_is_taken_over_where_nothing_is(claim: Path, source: Path) -> None:
+    assert take_over(f"{URI}/step-000000000006", own(), 3, "taker") is None
+    assert complete(own()) == []
+
+
+def test_what_stays_damaged_is_not_taken_over(claim: Path, source: Path) -> None:
+    uri = save(Folder(URI), source, 6, 3, "giver")
+    (claim / "step-000000000006/model.bin").write_bytes(b"others")
+    with pytest.raises(RunError, match="not what its manifest says"):
+        take_over(uri, own(), 3, "taker")
+    assert complete(own()) == []

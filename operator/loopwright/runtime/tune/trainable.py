@@ -17,11 +17,12 @@ from ray.tune import Trainable
 from ray.util.placement_group import get_current_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from loopwright.api import trainingjob
 from loopwright.api.hyperparametersweep_status import TrialState
+from loopwright.api.runconfig import RunConfig
 from loopwright.api.sweepconfig import SweepConfig
 from loopwright.runtime import checkpoints
 from loopwright.runtime.errors import RunError
-from loopwright.runtime.storage import Folder
 from loopwright.runtime.tune import schedulers
 from loopwright.runtime.tune.study import Outcome
 from loopwright.runtime.tune.trial import (
@@ -110,26 +111,21 @@ class SweepTrial(Trainable):  # type: ignore[misc]
 
     def _started(self) -> TrialRun:
         job = run_config(self._sweep, self._name, self._parameters)
-        own = checkpoints_folder(job)
-        resume = self._still_there() or checkpoints.to_resume(own, "None", job.uid)
         run = TrialRun(
-            self._sweep, self._name, self._parameters, self._nodes, resume=resume,
+            self._sweep, self._name, self._parameters, self._nodes, resume=self._checkpoint(job),
             waits=schedulers.waits(self._sweep.spec),
         )  # fmt: skip
         run.start()
         return run
 
-    def _still_there(self) -> str | None:
-        """The other trial's checkpoint, or a newer one that it has made in the meantime."""
-        if self._resume is None:
-            return None
-        parent, _, name = self._resume.rpartition("/")
-        secret = checkpoints_folder(run_config(self._sweep, self._name, {})).secret
-        folder = Folder(parent, secret)
-        complete = [one.name for one in checkpoints.complete(folder)]
-        if name in complete:
-            return self._resume
-        return folder.child(complete[-1]) if complete else None
+    def _checkpoint(self, job: RunConfig) -> str | None:
+        """What to begin with: another trial's checkpoint if there is one to take over."""
+        own = checkpoints_folder(job)
+        if self._resume is not None and not self._resume.startswith(own.child("")):
+            keep = (job.spec.checkpoint or trainingjob.Checkpoint()).keep
+            if (taken := checkpoints.take_over(self._resume, own, keep, job.uid)) is not None:
+                return taken
+        return checkpoints.to_resume(own, "None", job.uid)
 
     def _result(self, news: News) -> dict[str, Any]:
         spec, outcome = self._sweep.spec, news.outcome
