@@ -3,11 +3,18 @@
 import os
 from typing import Final
 
-from scenarios import batchtransform, hyperparametersweep, modelendpoint, registry, trainingjob
+from scenarios import (
+    batchendpoint,
+    batchtransform,
+    hyperparametersweep,
+    modelendpoint,
+    registry,
+    trainingjob,
+)
 
 SCENARIOS: Final = (
     *trainingjob.SCENARIOS, *hyperparametersweep.SCENARIOS, *registry.SCENARIOS,
-    *batchtransform.SCENARIOS, *modelendpoint.SCENARIOS,
+    *batchtransform.SCENARIOS, *batchendpoint.SCENARIOS, *modelendpoint.SCENARIOS,
 )  # fmt: skip
 
 # `make test-fault-all` leaves nothing out, which takes an hour on two cores.
