@@ -97,6 +97,18 @@ def test_all_ways_lead_to_the_same_version(ref: dict[str, Any]) -> None:
     assert there.means(ref) == Resolved("s3://b/v2", "onnx", DIGEST, "keys", "digits-v2")
 
 
+def test_a_model_that_is_only_read_about_needs_no_approval() -> None:
+    there = Namespace().model(aliases={"live": "v2"}, requireApproval=True).version()
+    assert there.blocked(BY_ALIAS) == "ModelNotApproved"
+    assert there.found(BY_ALIAS, runs=False) == "digits-v2"
+    there.version(approval=REJECTED)
+    assert there.blocked(BY_ALIAS, runs=False) == "ModelRejected"
+    made = {"modelUri": "s3://b/o/model", "format": "pickle", "digest": DIGEST}
+    there.job({"phase": "Succeeded", "artifacts": made})
+    assert there.blocked(BY_JOB) == "UnsafeFormat"
+    assert there.found(BY_JOB, runs=False) is None
+
+
 @pytest.mark.parametrize("ref", [BY_NAME, BY_VERSION, BY_ALIAS])
 def test_what_people_think_of_a_version_counts(ref: dict[str, Any]) -> None:
     there = Namespace().model(aliases={"live": "v2"}).version()

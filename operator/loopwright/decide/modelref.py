@@ -47,8 +47,18 @@ class Lookups:
     sweep: Callable[[str], HyperparameterSweep | None]
 
 
+@dataclass(frozen=True)
+class _Terms:
+    """What a model must be."""
+
+    approved: bool
+    """Approved, also where its Model does not ask for that."""
+    runs: bool
+    """Fit to be run."""
+
+
 def resolve(
-    ref: ModelRef, lookups: Lookups, *, require_approval: bool = False
+    ref: ModelRef, lookups: Lookups, *, require_approval: bool = False, runs: bool = True
 ) -> Resolved | Blocked:
     """The model that a reference means.
 
@@ -57,17 +67,20 @@ def resolve(
         lookups: What there is; objects that are being deleted count as gone.
         require_approval: Whether only an approved version will do, also where the Model of it
             does not ask for that.
+        runs: Whether it is to be run. Of one that is only read about, neither approval nor a
+            format that can run code matters.
     """
+    terms = _Terms(require_approval, runs)
     if ref.model_version_ref is not None:
-        return _version(ref.model_version_ref.name, lookups, require_approval)
+        return _version(ref.model_version_ref.name, lookups, terms)
     if ref.training_job_ref is not None:
         job = _training_job(ref.training_job_ref.name, lookups)
-        return _trained(job, lookups, require_approval)
+        return _trained(job, lookups, terms)
     if ref.sweep_ref is not None:
-        return _trained(_sweep(ref.sweep_ref.name, lookups), lookups, require_approval)
+        return _trained(_sweep(ref.sweep_ref.name, lookups), lookups, terms)
     assert ref.model_ref is not None
     found = _of_model(ref.model_ref, lookups)
-    return found if isinstance(found, Blocked) else _version(found, lookups, require_approval)
+    return found if isinstance(found, Blocked) else _version(found, lookups, terms)
 
 
 def unusable(approval: Approval, name: str, *, required: bool) -> Blocked | None:
@@ -107,7 +120,7 @@ def _no_model(name: str) -> Blocked:
     return Blocked("ModelNotFound", f"Model '{name}' is missing; create it, or name another")
 
 
-def _version(name: str, lookups: Lookups, require_approval: bool) -> Resolved | Blocked:
+def _version(name: str, lookups: Lookups, terms: _Terms) -> Resolved | Blocked:
     found = lookups.version(name)
     if found is None:
         text = f"ModelVersion '{name}' is missing; register it, or name another"
@@ -117,7 +130,7 @@ def _version(name: str, lookups: Lookups, require_approval: bool) -> Resolved | 
     if model is None:
         # Nobody can say whether it needs approval.
         return _no_model(spec.model_ref.name)
-    required = require_approval or model.spec.require_approval
+    required = terms.runs and (terms.approved or model.spec.require_approval)
     if blocked := unusable(spec.approval, name, required=required):
         return blocked
     return Resolved(
@@ -167,9 +180,7 @@ def _no_job(kind: str, name: str) -> Blocked:
     return Blocked(f"{kind}NotFound", text)
 
 
-def _trained(
-    job: _Trained | Blocked, lookups: Lookups, require_approval: bool
-) -> Resolved | Blocked:
+def _trained(job: _Trained | Blocked, lookups: Lookups, terms: _Terms) -> Resolved | Blocked:
     if isinstance(job, Blocked):
         return job
     if job.status.phase is Phase.FAILED:
@@ -179,28 +190,28 @@ def _trained(
         text = f"{job} has not finished; its phase is {job.status.phase}"
         return Blocked(f"{job.kind}Unfinished", text)
     if job.register is not None:
-        return _registered(job, lookups, require_approval)
-    return _unregistered(job, require_approval)
+        return _registered(job, lookups, terms)
+    return _unregistered(job, terms)
 
 
-def _registered(job: _Trained, lookups: Lookups, require_approval: bool) -> Resolved | Blocked:
+def _registered(job: _Trained, lookups: Lookups, terms: _Terms) -> Resolved | Blocked:
     told = {condition.type: condition for condition in job.status.conditions}
     registered = told.get("ModelRegistered")
     if registered is None or registered.status != "True" or job.status.model_version is None:
         why = f": {registered.message}" if registered is not None and registered.message else ""
         return Blocked("ModelNotRegistered", f"the model of {job} is not registered{why}")
-    return _version(job.status.model_version, lookups, require_approval)
+    return _version(job.status.model_version, lookups, terms)
 
 
-def _unregistered(job: _Trained, require_approval: bool) -> Resolved | Blocked:
-    if require_approval:
+def _unregistered(job: _Trained, terms: _Terms) -> Resolved | Blocked:
+    if terms.approved:
         text = f"only approved models may be used, and {job} has no spec.{job.field}"
         return Blocked("ModelNotRegistered", f"{text}; train with it, or name a ModelVersion")
     made = job.status.artifacts
     if made is None or made.model_uri is None or made.format is None:
         text = f"{job} left no model; its code must save one, see save_model"
         return Blocked("NoModel", text)
-    if made.format in UNSAFE_FORMATS:
+    if terms.runs and made.format in UNSAFE_FORMATS:
         text = f"the model of {job} has format {made.format}, which can run code"
         return Blocked("UnsafeFormat", f"{text}; save it as onnx, or register it with allowUnsafe")
     secret = job.output.secret_ref if job.output else None
