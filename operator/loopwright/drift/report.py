@@ -49,12 +49,20 @@ def document(title: str, now: str, parts: Sequence[str]) -> str:
         now: What is compared with the training data, such as "newest window".
         parts: Sections, in HTML.
     """
-    key = (
+    return sheet(title, f"{key(now)}{''.join(parts)}")
+
+
+def key(now: str) -> str:
+    """What the colours of pictures mean.
+
+    Args:
+        now: As for `document`.
+    """
+    return (
         "<p class='key soft'><span><i style='background:var(--then)'></i>training data</span>"
         f" <span><i style='background:var(--now)'></i>{now}</span>"
         f" <span><i style='background:var(--bad)'></i>{now}, beyond a threshold</span></p>"
     )
-    return sheet(title, f"{key}{''.join(parts)}")
 
 
 def sheet(title: str, body: str, style: str = "") -> str:

@@ -35,6 +35,8 @@ class Check(BaseModel):
     failed: int = 0
     """Of them."""
     examples: list[Example] = []
+    found: str = ""
+    """What was measured, of a check that is not about single values."""
 
     @property
     def passed(self) -> bool:

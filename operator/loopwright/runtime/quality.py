@@ -325,10 +325,12 @@ def verdict(name: str, findings: Findings, report_uri: str | None) -> Validation
 
 
 def _told(check: Check) -> str:
+    what = f"{check.column} {check.check}" if check.column else check.check
+    if check.found:
+        return f"'{what}' fails: {check.found}"
     where = ""
     if check.examples:
         one = check.examples[0]
         line = "" if one.line is None else f":{one.line}"
         where = f" (first {one.value!r} at {one.file}{line})"
-    what = f"{check.column} {check.check}" if check.column else check.check
     return f"'{what}' fails for {check.failed} of {check.total}{where}"

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any, Final
 
 from loopwright.api.validation import ValidationResult
+from loopwright.drift import report
 from loopwright.runtime.findings import Check, Column, Findings
 from loopwright.runtime.storage import Folder
 
@@ -18,16 +19,22 @@ h1{font-size:1.4rem;margin-bottom:.2rem}h2{font-size:1.1rem;margin-top:2rem}
 table{border-collapse:collapse;width:100%}.wide{overflow-x:auto}
 th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #d8dee4}
 th{font-weight:600;background:#f6f8fa}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
-.ok{color:#116329}.bad{color:#a40e26;font-weight:600}code{font-size:.9em}
+.ok{color:#116329}span.bad{color:#a40e26;font-weight:600}code{font-size:.9em}
 @media(prefers-color-scheme:dark){body{color:#e6edf3;background:#0d1117}th{background:#161b22}
-th,td{border-color:#30363d}.ok{color:#56d364}.bad{color:#ff7b72}}
+th,td{border-color:#30363d}.ok{color:#56d364}span.bad{color:#ff7b72}}
 """
 
 
-def write(folder: Folder, base: str, findings: Findings, result: ValidationResult) -> str:
-    """Writes `<base>.json` and `<base>.html`; returns the page's URI."""
+def write(
+    folder: Folder, base: str, findings: Findings, result: ValidationResult, pictures: str = ""
+) -> str:
+    """Writes `<base>.json` and `<base>.html`; returns the page's URI.
+
+    Args:
+        pictures: More of the page, in HTML as `drift.report` makes it.
+    """
     folder.write(f"{base}.json", as_json(findings, result))
-    folder.write(f"{base}.html", as_html(findings, result).encode())
+    folder.write(f"{base}.html", as_html(findings, result, pictures).encode())
     return folder.child(f"{base}.html")
 
 
@@ -50,7 +57,7 @@ def as_json(findings: Findings, result: ValidationResult) -> bytes:
     return json.dumps(content, indent=1, ensure_ascii=False).encode()
 
 
-def as_html(findings: Findings, result: ValidationResult) -> str:
+def as_html(findings: Findings, result: ValidationResult, pictures: str = "") -> str:
     """For people: what failed comes first."""
     checks = sorted(findings.checks.values(), key=lambda check: check.passed)
     verdict = (
@@ -59,16 +66,18 @@ def as_html(findings: Findings, result: ValidationResult) -> str:
         else (f"all {result.checks} checks passed")
     )
     kind = "bad" if result.failed else "ok"
+    style = f"{report.STYLE}{STYLE}" if pictures else STYLE
     title = f"Data quality of {result.name}"
-    check_head = ("Column", "Check", "Result", "#Checked", "#Failed", "#Allowed", "Examples")
+    check_head = ("Column", "Check", "Result", "#Checked", "#Failed", "#Allowed", "Found")
     column_head = ("Column", "#Values", "#Missing", "#Min", "#Max", "#Mean", "#Std. deviation")
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width,initial-scale=1'>"
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
+        f"<title>{escape(title)}</title><style>{style}</style></head><body>"
         f"<h1>{escape(title)}</h1><p><span class='{kind}'>{verdict}</span>,"
         f" {findings.rows:,} rows</p><h2>Checks</h2>"
         + _table(check_head, [_check(check) for check in checks])
+        + pictures
         + "<h2>Columns</h2>"
         + _table(column_head, [_column(one) for one in findings.columns.values()])
         + "</body></html>\n"
@@ -102,9 +111,10 @@ def _check(check: Check) -> list[str]:
         f"<code>{escape(one.value)}</code> {escape(place)}"
         for one, place in zip(check.examples, places, strict=True)
     )
+    found = escape(check.found) or examples
     allowed = f"{check.allowed_percent:g} %"
     numbers = [f"{check.total:,}", f"{check.failed:,}", allowed]
-    return [f"<code>{escape(check.column)}</code>", escape(check.check), result, *numbers, examples]
+    return [f"<code>{escape(check.column)}</code>", escape(check.check), result, *numbers, found]
 
 
 def _column(one: Column) -> list[str]:
