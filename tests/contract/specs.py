@@ -124,7 +124,13 @@ inputs:
     - {column: y, unique: true, allowedValues: [a, b], pattern: "[ab]"}
     minRows: 10
     onFailure: Warn
-- {name: b, source: {configMapRef: {name: c}}}
+- name: b
+  source: {configMapRef: {name: c}}
+  validation:
+    baselineRef: {modelRef: {name: m, alias: live}}
+    drift:
+      {threshold: "0.2", minSamples: 100,
+       features: [{name: x, ignore: true}, {name: y, threshold: "0.3"}]}
 pod:
   nodeSelector: {pool: a}
   tolerations:

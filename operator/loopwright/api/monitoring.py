@@ -28,7 +28,7 @@ class WatchedFeature(ApiModel):
     name: FeatureName
     """Name, as in the model's baseline profile."""
     threshold: Threshold | None = None
-    """Instead of the monitor's."""
+    """Instead of the one for all features."""
     ignore: Flag = False
     """Leave it out."""
 

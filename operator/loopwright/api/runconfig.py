@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 
 from loopwright.api.base import ApiModel, WriteUri
 from loopwright.api.trainingjob import TrainingJobSpec
+from loopwright.api.validation import MAX_RESULTS, InputBaseline
 
 
 class RunConfig(ApiModel):
@@ -30,3 +31,6 @@ class RunConfig(ApiModel):
     """Where results go."""
     checkpoint_uri: WriteUri
     """Where checkpoints go."""
+    baselines: Annotated[list[InputBaseline], Field(max_length=MAX_RESULTS)] = []
+    """What inputs are compared with. Secrets and claims are mounted, as those that the spec names.
+    """

@@ -28,6 +28,7 @@ from loopwright.api.base import (
     WriteUri,
 )
 from loopwright.api.budget import Budget
+from loopwright.api.inputvalidation import InputValidation
 from loopwright.api.maps import WITHOUT_NULLS, Keys, Text, distinct
 from loopwright.api.modelref import Register
 from loopwright.api.policy import Retry, RunPolicy, Scheduling, Spot
@@ -106,7 +107,7 @@ class Head(ApiModel):
     """Additions to the head pod alone, on top of spec.pod."""
 
 
-class Input(ApiModel):
+class TrialInput(ApiModel):
     """A named data set, made available as files before training starts."""
 
     name: Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]
@@ -121,6 +122,19 @@ class Input(ApiModel):
     validation: Validation | None = None
     """Checks of the files that end with .csv, .jsonl, .ndjson or .parquet, .gz after it or not;
     made before training begins."""
+
+
+class Input(TrialInput):
+    """A named data set, made available as files before training starts."""
+
+    validation: InputValidation | None = None
+    """Checks of the files that end with .csv, .jsonl, .ndjson or .parquet, .gz after it or not;
+    made before training begins."""
+
+
+Inputs = Annotated[
+    list[Input], Field(max_length=20, json_schema_extra=by_key("name")), distinct("name")
+]
 
 
 class Output(ApiModel):
@@ -249,7 +263,7 @@ class Training(ApiModel):
     procs_per_worker: ProcsPerWorker = "auto"
     """Processes in each worker pod; auto is one for each GPU, or one."""
     inputs: Annotated[
-        list[Input], Field(max_length=20, json_schema_extra=by_key("name")), distinct("name")
+        list[TrialInput], Field(max_length=20, json_schema_extra=by_key("name")), distinct("name")
     ] = []
     """Data sets."""
     output: Output | None = None
@@ -284,6 +298,8 @@ class TrainingJobSpec(Training):
         "spot", "retry", "scheduling", "metrics", "register",
     }  # fmt: skip
 
+    inputs: Inputs = []  # type: ignore[assignment]  # Nobody appends to it.
+    """Data sets."""
     head: Head = Head()
     """The coordinating pod."""
     spot: Spot | None = None

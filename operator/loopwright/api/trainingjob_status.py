@@ -11,7 +11,7 @@ from pydantic import Field
 from loopwright.api.base import MetricName, StatusModel
 from loopwright.api.conditions import Condition
 from loopwright.api.shared import by_key
-from loopwright.api.validation import MAX_RESULTS, ValidationResult
+from loopwright.api.validation import MAX_RESULTS, InputBaseline, ValidationResult
 
 
 class Phase(StrEnum):
@@ -268,6 +268,8 @@ class TrainingJobStatus(TrainedStatus):
 
     validations: Annotated[list[ValidationResult], Field(max_length=MAX_RESULTS)] = []
     """What the checks of inputs found."""
+    baselines: Annotated[list[InputBaseline], Field(max_length=MAX_RESULTS)] = []
+    """What inputs are compared with, from the first attempt on."""
     progress: Progress | None = None
     """How far training is."""
     checkpoint: CheckpointStatus | None = None

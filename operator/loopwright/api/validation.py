@@ -137,3 +137,22 @@ class ValidationResult(StatusModel):
     """What failed, in one line; the first few of them."""
     report_uri: Annotated[str, Field(max_length=2048)] | None = None
     """The quality report as HTML; the same as JSON lies beside it."""
+
+
+class InputBaseline(StatusModel):
+    """The model that an input is compared with: what baselineRef meant when the first attempt
+    began."""
+
+    name: Annotated[str, Field(max_length=63)]
+    """Name of the input."""
+    uri: Annotated[str, Field(max_length=2048)]
+    """The model directory."""
+    digest: Annotated[str, Field(max_length=71)]
+    """sha256 of its model.json, which is checked before it is read."""
+    secret: Annotated[str, Field(max_length=253)] | None = None
+    """The Secret with credentials to read `uri`."""
+    model_version: Annotated[str, Field(max_length=253)] | None = None
+    """The ModelVersion; none when a job's model is used that was not registered."""
+
+    def __str__(self) -> str:
+        return self.model_version or self.uri

@@ -9,6 +9,7 @@ from loopwright.api.modelref import Register
 from loopwright.api.report import Report
 from loopwright.api.trainingjob import KIND, TrainingJobSpec
 from loopwright.api.trainingjob_status import Lineage, MetricValue, TrainingJobStatus
+from loopwright.api.validation import InputBaseline
 from loopwright.decide import validation
 from loopwright.decide.conditions import Claim
 from loopwright.decide.kind import Words
@@ -23,11 +24,17 @@ class TrainingRun(Trains[TrainingJobStatus]):
     words = Words("training", "trains", "Training")
 
     spec: TrainingJobSpec
+    baselines: tuple[InputBaseline, ...] = ()
+    """What the spec's inputs are to be compared with now."""
 
     @property
     def register(self) -> Register | None:
         """What is to be done about the model."""
         return self.spec.register_
+
+    def begun(self, status: TrainingJobStatus) -> TrainingJobStatus:
+        """What inputs are compared with is on record before anything is made, and stays so."""
+        return status.model_copy(update={"baselines": status.baselines or list(self.baselines)})
 
     def heard(self, status: TrainingJobStatus, report: Report) -> TrainingJobStatus:
         """The status with what the driver reports."""

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from loopwright.api import names
 from loopwright.api.runconfig import RunConfig
-from loopwright.api.trainingjob import KIND, Input, Training, TrainingJobSpec
+from loopwright.api.trainingjob import KIND, Training, TrainingJobSpec, TrialInput
+from loopwright.api.validation import InputBaseline
 from loopwright.desired.context import (
     AttemptContext,
     JobContext,
@@ -111,6 +112,8 @@ class TrainingJobContext(TrainingContext):
 
     kind = KIND
     spec: TrainingJobSpec
+    baselines: tuple[InputBaseline, ...] = ()
+    """What its inputs are compared with, in all attempts."""
 
     @property
     def training(self) -> Training:
@@ -127,10 +130,19 @@ class TrainingJobContext(TrainingContext):
             image=self.image,
             output_uri=self.output_uri,
             checkpoint_uri=self.checkpoint_uri,
+            baselines=list(self.baselines),
         )
         wire = run.wire()
         shorten(wire["spec"])
         return json.dumps(wire, sort_keys=True, ensure_ascii=False)
+
+    def claims(self) -> set[str]:
+        """Claims that its URIs name, and those of the models that inputs are compared with."""
+        return super().claims() | claims_of(*(one.uri for one in self.baselines))
+
+    def secrets(self) -> set[str]:
+        """Secrets with credentials that its URIs need, and those models'."""
+        return super().secrets() | {one.secret for one in self.baselines if one.secret}
 
 
 def shorten(spec: dict[str, Any]) -> None:
@@ -142,7 +154,7 @@ def shorten(spec: dict[str, Any]) -> None:
         spec["script"]["inline"] = f"# see {names.INLINE_SCRIPT_KEY}"
 
 
-def _input(one: Input) -> Iterator[Mounted]:
+def _input(one: TrialInput) -> Iterator[Mounted]:
     if one.source.config_map_ref is not None:
         source = {"configMap": {"name": one.source.config_map_ref.name}}
         path = one.mount_path or f"{names.INPUTS_DIR}/{one.name}"

@@ -26,7 +26,7 @@ from loopwright.api.resources import (
 )
 
 OWN_KINDS: Final = frozenset({*JOBS, MODEL.kind, MODELVERSION.kind, MODELENDPOINT.kind})
-# How endpoints and batches refer to objects of ours.
+# How endpoints and jobs refer to objects of ours.
 REFERENCES: Final = {
     "modelRef": MODEL.kind,
     "modelVersionRef": MODELVERSION.kind,
@@ -231,7 +231,7 @@ def owner_of(obj: dict[str, Any]) -> Key | None:
 
 
 def uses(obj: dict[str, Any]) -> set[Key]:
-    """The objects of ours that an endpoint, a batch or a sweep refers to."""
+    """The objects of ours that an endpoint or a job refers to."""
     namespace, spec = obj["metadata"]["namespace"], obj.get("spec") or {}
     refs: list[dict[str, Any]] = []
     if obj["kind"] == HYPERPARAMETERSWEEP.kind:
@@ -242,6 +242,9 @@ def uses(obj: dict[str, Any]) -> set[Key]:
         refs += _retrained_by(obj)
     elif obj["kind"] == BATCHTRANSFORM.kind:
         refs = [spec.get("model") or {}, {"endpointRef": spec.get("endpointRef")}]
+    elif obj["kind"] == TRAININGJOB.kind:
+        checks = [one.get("validation") or {} for one in spec.get("inputs") or ()]
+        refs = [one.get("baselineRef") or {} for one in checks]
     return {
         Key(REFERENCES[name], namespace, ref["name"])
         for one in refs

@@ -12,7 +12,7 @@ import tarfile
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,7 @@ from loopwright.api import names
 from loopwright.api.shared import DataSource
 from loopwright.api.trainingjob import Input, Script
 from loopwright.api.trainingjob_status import Cause
-from loopwright.api.validation import ValidationResult
+from loopwright.api.validation import InputBaseline, ValidationResult
 from loopwright.runtime.console import say
 from loopwright.runtime.errors import RunError, wrong
 from loopwright.runtime.prestop import WORK
@@ -32,17 +32,19 @@ def fetch_all(
     inputs: list[Input],
     tell: Callable[[dict[str, Any]], object],
     reports: Folder | None = None,
+    baselines: Sequence[InputBaseline] = (),
 ) -> dict[str, Path]:
     """The folder of each input; downloads those that are not mounted, and checks them, once a pod.
 
     Args:
         tell: Called with each input's digest, for the lineage, and with what its checks found.
         reports: Where quality reports go.
+        baselines: What inputs are compared with.
 
     Raises:
         RunError: an input is not there, or not as it should be.
     """
-    folders = {}
+    folders, known = {}, {one.name: one for one in baselines}
     for one in inputs:
         path = _place(one)
         found, size = _digest(one.name, path)
@@ -54,7 +56,7 @@ def fetch_all(
         uri = one.source.uri or (f"configmap://{ref.name}" if ref else "")
         tell({"type": "input", "name": one.name, "uri": uri, "digest": found, "size": size})
         if one.validation is not None:
-            _check(one, path, tell, reports)
+            _check(one, path, tell, reports, known.get(one.name))
         folders[one.name] = path if path.is_dir() else path.parent
     return folders
 
@@ -69,14 +71,19 @@ def _digest(name: str, path: Path) -> tuple[str, int]:
 
 
 def _check(
-    one: Input, path: Path, tell: Callable[[dict[str, Any]], object], reports: Folder | None
+    one: Input,
+    path: Path,
+    tell: Callable[[dict[str, Any]], object],
+    reports: Folder | None,
+    baseline: InputBaseline | None,
 ) -> None:
     # It brings pandas along, which most jobs have no use for.
     from loopwright.runtime import checking
 
     with _once(f"validation-{one.name}") as done:
         if not done.exists():
-            done.write_text(checking.check(one, path, reports).model_dump_json(by_alias=True))
+            found = checking.check(one, path, reports, baseline)
+            done.write_text(found.model_dump_json(by_alias=True))
         result = ValidationResult.model_validate_json(done.read_text())
     tell({"type": "validation", **result.wire()})
     if not result.passed:

@@ -74,7 +74,7 @@ class Worker:
         """Runs the training code in this pod until it ends."""
         spec = self._config.spec
         reports = output_folder(self._config, "quality")
-        folders = inputs.fetch_all(spec.inputs, self._tell, reports)
+        folders = inputs.fetch_all(spec.inputs, self._tell, reports, self._config.baselines)
         script = inputs.script_path(spec.script) if spec.script else None
         work, here = self.work, self.work / "here" if self._trial else None
         for folder in (work / MODEL, work / CONFIG, work / LOGS, work / OUTPUT, here or work):

@@ -102,6 +102,8 @@ REASONS: Final[dict[str, str]] = {
     "InputInvalid": "correct the URI or rename the file; no path may lead out of its folder",
     "ArchiveInvalid": "make the archive anew; the message says what is wrong",
     "DataInvalid": "correct the data or the checks; the quality report shows rows that failed",
+    "NoBaseline": "compare with a model that was saved with baseline, or leave out baselineRef",
+    "BaselineInvalid": "save the model of baselineRef anew, or compare with another",
     "ValidationInvalid": "correct the pattern of the check in a new job",
     "InputEmpty": "correct the input's URI or pattern: there are no records",
     "FileDamaged": "replace the file that the message names, or set the right format",

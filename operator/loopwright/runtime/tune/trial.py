@@ -23,7 +23,7 @@ from loopwright.api import names, quantity
 from loopwright.api.hyperparametersweep_status import TrialState
 from loopwright.api.runconfig import RunConfig
 from loopwright.api.sweepconfig import SweepConfig
-from loopwright.api.trainingjob import Metrics, Training, TrainingJobSpec
+from loopwright.api.trainingjob import Input, Metrics, Training, TrainingJobSpec
 from loopwright.api.trainingjob_status import Cause, DataLineage
 from loopwright.runtime import channel
 from loopwright.runtime.environment import checkpoint_secret
@@ -64,6 +64,7 @@ def run_config(config: SweepConfig, name: str, parameters: Mapping[str, str]) ->
     """A trial as the TrainingJob that it would be."""
     trial = config.spec.trial_template.spec
     shared = {field: getattr(trial, field) for field in Training.model_fields}
+    shared["inputs"] = [Input.model_validate(one.wire()) for one in trial.inputs]
     shared["hyperparameters"] = {**trial.hyperparameters, **parameters}
     spec = TrainingJobSpec(**shared, metrics=Metrics(source=config.spec.metrics.source))
     own = f"{names.registered_version(config.uid)}/trials/{name}"
