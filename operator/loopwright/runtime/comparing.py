@@ -81,7 +81,7 @@ class Comparison:
         """
         known = [one.name for one in self._reference.layout.features]
         absent = self._feeder.absent()
-        if not self._feeder.seen:
+        if findings.rows and not self._feeder.seen:
             named = ", ".join(list(absent.values())[:MAX_NAMED])
             text = f"input '{self._name}' has no column of the baseline of {self._model}: {named}"
             raise wrong("DataInvalid", f"{text}; name columns as the model's features are named")

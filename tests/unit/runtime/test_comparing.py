@@ -203,6 +203,15 @@ def test_few_rows_fail_a_check_of_their_own(place: Place) -> None:
     assert place.check({"minSamples": 100}).passed
 
 
+@FILES
+def test_files_without_rows_fail(place: Place, file: str) -> None:
+    place.model(profile(people(5000, 1)))
+    put(place.data, file, people(5000, 2)[:0])
+    result = place.check()
+    assert (result.passed, result.rows) == (False, 0)
+    assert "at least 500 rows to compare" in result.message
+
+
 def test_one_input_of_many_features(place: Place) -> None:
     """They are f0, f1 and so on, or named; rows may also be one column, named as the input."""
     chance = np.random.default_rng(1)
