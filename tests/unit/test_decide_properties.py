@@ -51,11 +51,12 @@ POLICIES = some(
     ttlSecondsAfterFinished=[None, 1, 100],
 )
 MODEL = {"modelUri": "s3://b/o/model", "format": "onnx", "digest": "sha256:" + "0" * 64}
-DETAILS |= {"artifacts": MODEL}
+DETAILS |= {"artifacts": MODEL, "keptSeconds": 20}
 REGISTERS = st.sampled_from(
     [None, {"model": "m"}, {"model": "m", "requireMetrics": [{"metric": "auc", "min": "0"}]}]
 )
 QUEUES = st.sampled_from([None, "team"])
+SPOTS = st.sampled_from([{}, {"spot": {"enabled": True}, "checkpoint": {}}])
 INDEX = st.integers(0, 9)
 
 
@@ -99,6 +100,22 @@ def check_change(
     assert before.failures.infrastructure <= after.failures.infrastructure
     assert before.used_runtime_seconds <= after.used_runtime_seconds
     assert before.cost.billable_seconds <= after.cost.billable_seconds
+    check_saved(before, after)
+
+
+def check_saved(before: TrainingJobStatus, after: TrainingJobStatus) -> None:
+    """What checkpoints saved is counted as an attempt ends that another may follow, and is real."""
+    saved = after.cost.spot_saved_seconds or 0
+    more = saved - (before.cost.spot_saved_seconds or 0)
+    assert 0 <= saved <= after.cost.billable_seconds
+    assert more >= 0
+    if more:
+        lost = after.attempts[-1]
+        assert (lost.spot, lost.cause) == (True, Cause.INFRASTRUCTURE)
+        assert running(before) is not None
+        assert lost.end_time is not None
+        assert after.completion_time is None
+        assert more <= after.cost.billable_seconds - before.cost.billable_seconds
 
 
 def but_for_the_model(status: TrainingJobStatus) -> TrainingJobStatus:
@@ -116,13 +133,15 @@ class Lives(RuleBasedStateMachine):
         self.history = [self.world.seen()]
 
     @initialize(
-        retry=RETRIES, policy=POLICIES, queue=QUEUES, registers=REGISTERS, finalizers=st.booleans()
-    )
+        retry=RETRIES, policy=POLICIES, queue=QUEUES, registers=REGISTERS, spot=SPOTS,
+        finalizers=st.booleans(),
+    )  # fmt: skip
     def begin(
-        self, retry: Any, policy: Any, queue: str | None, registers: Any, finalizers: bool
-    ) -> None:
+        self, retry: Any, policy: Any, queue: str | None, registers: Any, spot: Any,
+        finalizers: bool,
+    ) -> None:  # fmt: skip
         self.world = World(
-            retry=retry, runPolicy=policy, scheduling={"queue": queue}, register=registers
+            retry=retry, runPolicy=policy, scheduling={"queue": queue}, register=registers, **spot
         )
         self.world.finalizers = finalizers
 
