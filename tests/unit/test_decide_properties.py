@@ -213,6 +213,15 @@ class Lives(RuleBasedStateMachine):
         number = max(1, self.world.status.attempt - ago)
         self.world.driver(number, state, run, **said, **(DETAILS if more else {}))
 
+    @rule(seconds=st.sampled_from([0.4, 15.0]), kept=st.sampled_from([10, 0, 10**6]))
+    @precondition(lambda self: self.world.status.attempt in self.world.rayjobs)
+    def node_is_taken(self, seconds: float, kept: int) -> None:
+        number = self.world.status.attempt
+        self.world.kuberay(number, "Running", "RUNNING")
+        self.operator_looks(1.0)
+        self.world.driver(number, "Stopped", keptSeconds=kept)
+        self.operator_looks(seconds)
+
     @rule(problem=st.sampled_from([None, "not JSON"]))
     def mailbox_is_spoilt(self, problem: str | None) -> None:
         self.world.report, self.world.problem = None, problem
