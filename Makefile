@@ -49,7 +49,7 @@ install: venv ## Install CRDs and operator into the running embedded cluster.
 ## Tests
 
 .PHONY: test-unit test-contract test-integration test-fault test-fault-all test-e2e test-e2e-all
-test-unit: venv ## Pure tests: seconds, no I/O beyond temporary files.
+test-unit: venv browser ## Pure tests: seconds, no I/O beyond temporary files.
 	$(PYTEST) tests/unit
 
 test-contract: venv kserve-venv programs ## Our schemas against a real API server; KServe's clients against our server.
@@ -72,7 +72,7 @@ test-e2e-all: venv cluster-up images ## All of it: every example, torch's model 
 
 ## Development
 
-.PHONY: venv kserve-venv evidently-venv audit-venv python fuzz sbom audit lint format generate manifests locks bench
+.PHONY: venv kserve-venv evidently-venv audit-venv python browser fuzz sbom audit lint format generate manifests locks bench
 venv: .venv/.stamp ## Create the development environment from its lock.
 
 .venv/.stamp: requirements/dev.lock | python
@@ -129,6 +129,13 @@ python:
 	@python3 -c 'import ensurepip, sys; assert sys.version_info >= (3, 11)' 2>/dev/null || { \
 	  [ "$$(id -u)" = 0 ] || { echo "Python 3.11 with venv is needed: apt-get install python3-venv" >&2; exit 1; }; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3 python3-venv; }
+
+# The test that looks at pages is left out where none can be installed.
+browser:
+	@command -v chromium chromium-headless-shell google-chrome chrome >/dev/null \
+	  || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null \
+	  || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	       apt-get install -y -qq --no-install-recommends chromium-headless-shell fonts-dejavu-core >/dev/null; }
 
 fuzz: venv ## Give each parser of untrusted input N new examples (2000), and count what became of them.
 	LOOPWRIGHT_FUZZ=$(or $(N),2000) RUST_BACKTRACE=0 $(PY) -m pytest -q --timeout=7200 tests/unit/fuzz

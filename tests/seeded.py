@@ -21,10 +21,14 @@ KINDS: Final = (
 
 
 class Seeds:
-    """Keys of an S3 server and a token, which are in no other test."""
+    """Keys of an S3 server and a token, which are in no other test.
 
-    def __init__(self) -> None:
-        self.values: dict[str, str] = {
+    Args:
+        values: Those that are in use instead.
+    """
+
+    def __init__(self, values: dict[str, str] | None = None) -> None:
+        self.values: dict[str, str] = values or {
             "AWS_ACCESS_KEY_ID": f"AKIA{secrets.token_hex(8).upper()}",
             "AWS_SECRET_ACCESS_KEY": f"{secrets.token_urlsafe(24)}+/x",
             "AWS_SESSION_TOKEN": secrets.token_urlsafe(48),
@@ -61,3 +65,11 @@ def left_in(api: Kubectl, namespace: str) -> Iterator[tuple[str, str]]:
         except KubectlError:
             continue  # The cluster lacks it.
     yield "describe", api.run("describe", "trainingjobs", "-n", namespace)
+
+
+def told_in(api: Kubectl, namespace: str) -> Iterator[tuple[str, str]]:
+    """What all containers of a namespace that still run have told."""
+    for pod in api.list("pods", namespace):
+        name = pod["metadata"]["name"]
+        words = ("logs", name, "-n", namespace, "--all-containers", "--tail=-1")
+        yield name, api.run(*words, check=False)

@@ -25,7 +25,7 @@ from loopwright.api.resources import (
     TRAININGJOB,
     Key,
 )
-from loopwright.api.trainingjob_status import JobStatus, Phase
+from loopwright.api.trainingjob_status import JobStatus, Phase, TrainingJobStatus
 from loopwright.decide import budget
 from loopwright.kube.cache import OWN_KINDS, Cache
 
@@ -73,6 +73,11 @@ class JobFigures:
 
 FIGURES: Final = {kind: JobFigures(kind) for kind in JOBS}
 
+SPOT_SAVED: Final = Counter(
+    "loopwright_trainingjob_spot_saved_seconds_total",
+    "Seconds of training that checkpoints saved from interruptions of spot nodes",
+    ["namespace", "queue"],
+)
 RECORDS: Final = Counter(
     "loopwright_batchtransform_records_total", "Records that batches have done", ["result"]
 )
@@ -106,6 +111,10 @@ def record(key: Key, spec: JobSpec, before: JobStatus, after: JobStatus) -> None
         spot = "true" if spec.spot and spec.spot.enabled else "false"
         figures.gpu_seconds.labels(key.namespace, queue, spot).inc(gpu)
     spent(key, before.cost.estimate, after.cost.estimate)
+    if isinstance(before, TrainingJobStatus) and isinstance(after, TrainingJobStatus):
+        saved = (after.cost.spot_saved_seconds or 0) - (before.cost.spot_saved_seconds or 0)
+        if saved > 0:
+            SPOT_SAVED.labels(key.namespace, queue_of(spec) or "").inc(saved)
     if isinstance(before, BatchTransformStatus) and isinstance(after, BatchTransformStatus):
         for result in ("written", "failed"):
             # A shard that was not done is done again, so that the count may go back for a while.

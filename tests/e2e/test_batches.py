@@ -62,6 +62,7 @@ def test_gzip_from_s3_to_s3(space: Space, kubectl: Kubectl, digit_rows: DigitRow
     assert [(one["state"], one["samples"]) for one in status["monitors"]] == [("OK", good)] * 2
     drift = next(one for one in status["conditions"] if one["type"] == "DriftDetected")
     assert (drift["status"], drift["reason"]) == ("False", "AsExpected")
+    assert space.keys_told(digit_rows.model.credentials) == []
 
 
 def digest(content: bytes) -> str:

@@ -127,3 +127,4 @@ def test_labels_that_come_later_judge_the_answers(space: Space, s3: dict[str, st
     )
     events = space.kubectl.list("events", space.name)
     assert "ModelQualityViolated" in {one["reason"] for one in events}
+    assert space.keys_told(s3) == []

@@ -101,7 +101,8 @@ class Ending:
     """Normalised, by kind and name."""
     creations: dict[str, int]
     history: list[Object]
-    events: int
+    told: list[str]
+    """Reason and message of each Event, as often as it was told."""
     writes: list[Request]
     requests: int
     finalizers: list[str]
@@ -120,7 +121,7 @@ class Ending:
         assert self.creations == dict(scenario.creations)
         self.check_intents()
         assert self.finalizers == []
-        assert self.events <= 2 * calm.events + 2, "Events are not bounded"
+        assert len(set(self.told)) <= 2 * len(set(calm.told)) + 2, "Events are not bounded"
         check_history(self.history)
         self.check_log()
 
@@ -300,9 +301,13 @@ class Stage:
                 if not foreign(obj):
                     found[normal(f"{kind}/{obj['metadata']['name']}")] = normal(obj)
         creations = Counter(request.resource for request in self.proxy.created())
-        events = await self.namespace.list("Event")
+        told = [
+            f"{event['reason']}: {normal(event['message'])}"
+            for event in await self.namespace.list("Event")
+            for _ in range(event.get("count") or 1)
+        ]
         return Ending(
-            found, dict(creations), self.world.history, len(events), self.proxy.writes(),
+            found, dict(creations), self.world.history, told, self.proxy.writes(),
             len(self.proxy.requests), finalizers, self.deployment.lines(),
             getattr(self.world, "answering", {}),
         )  # fmt: skip

@@ -44,7 +44,8 @@ OUTPUTS: dict[str, Any] = {
 PRICES = {"currency": "EUR", "cpu-hour": "3600", "memory-gib-hour": "0", "gpu-hour": "3600"}
 VARIABLES = {"$__rate_interval": "5m", "$__range": "1h", "$namespace": ".*", "$endpoint": ".*",
              "$monitor": ".*"}  # fmt: skip
-# What nothing here does: sweeps and batches on GPUs, drift, experiments, rollouts, capture.
+# What nothing here does: sweeps and batches on GPUs, drift, experiments, rollouts, capture, nodes
+# that are taken away.
 SILENT = {
     "sweeps": {"GPUs", "GPUs on spot nodes"},
     "batch": {"GPUs", "GPUs on spot nodes"},
@@ -55,7 +56,7 @@ SILENT = {
         "Violated", "Score", "Quality of answers", "Ten worst features",
         "Features over their threshold",
     },
-    "cost": set(),
+    "cost": {"Training saved on spot nodes"},
     "overview": {"Alerts", "Violated monitors"},
     "operator": {"Errors"},
 }  # fmt: skip

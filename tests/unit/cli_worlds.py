@@ -46,7 +46,7 @@ def training() -> Recorded:
     found = job(
         attempt=2,
         attempts=[
-            attempt(1, cause="Infrastructure", startTime=ago(900), endTime=ago(330)),
+            attempt(1, cause="Infrastructure", startTime=ago(900), endTime=ago(330), spot=True),
             attempt(2, runningTime=ago(200), resumedFrom="s3://models/digits/checkpoints/4"),
         ],
         failures={"application": 0, "infrastructure": 1},
@@ -58,7 +58,7 @@ def training() -> Recorded:
                    "retriable": True},
         workers={"desired": 2, "ready": 1},
         cost={"gpuSeconds": 0, "cpuSeconds": 2300, "billableSeconds": 770, "estimate": "0.0831",
-              "currency": "EUR"},
+              "currency": "EUR", "spotSavedSeconds": 480},
     )  # fmt: skip
     owner = "RayCluster-digits-a2-x"
     return Recorded(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import itertools
+import os
 import shutil
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -75,7 +77,7 @@ async def browser(folder: Path) -> AsyncIterator[Browser]:
     process = await asyncio.create_subprocess_exec(
         PROGRAM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
         "--remote-debugging-port=0", f"--user-data-dir={folder}", "about:blank",
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
     try:
         assert process.stderr is not None
@@ -89,5 +91,6 @@ async def browser(folder: Path) -> AsyncIterator[Browser]:
             async with session.ws_connect(page["webSocketDebuggerUrl"], max_msg_size=0) as socket:
                 yield Browser(socket)
     finally:
-        process.kill()
+        # Debian's is a script, whose browser would live on.
+        os.killpg(process.pid, signal.SIGKILL)
         await process.wait()

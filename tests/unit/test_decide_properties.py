@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from worlds import World, check_again, error, live, settled, starts
 
 from loopwright.api.trainingjob import TrainingJobSpec
-from loopwright.api.trainingjob_status import Cause, Phase, TrainingJobStatus
+from loopwright.api.trainingjob_status import Cause, Phase, TrainingCost, TrainingJobStatus
 from loopwright.decide import register
 from loopwright.decide.outcome import remaining
 from loopwright.decide.summary import running
@@ -51,11 +51,12 @@ POLICIES = some(
     ttlSecondsAfterFinished=[None, 1, 100],
 )
 MODEL = {"modelUri": "s3://b/o/model", "format": "onnx", "digest": "sha256:" + "0" * 64}
-DETAILS |= {"artifacts": MODEL}
+DETAILS |= {"artifacts": MODEL, "keptSeconds": 20}
 REGISTERS = st.sampled_from(
     [None, {"model": "m"}, {"model": "m", "requireMetrics": [{"metric": "auc", "min": "0"}]}]
 )
 QUEUES = st.sampled_from([None, "team"])
+SPOTS = st.sampled_from([{}, {"spot": {"enabled": True}, "checkpoint": {}}])
 INDEX = st.integers(0, 9)
 
 
@@ -99,6 +100,23 @@ def check_change(
     assert before.failures.infrastructure <= after.failures.infrastructure
     assert before.used_runtime_seconds <= after.used_runtime_seconds
     assert before.cost.billable_seconds <= after.cost.billable_seconds
+    if isinstance(after.cost, TrainingCost):  # Batches live here too.
+        check_saved(before, after)
+
+
+def check_saved(before: TrainingJobStatus, after: TrainingJobStatus) -> None:
+    """What checkpoints saved is counted as an attempt ends that another may follow, and is real."""
+    saved = after.cost.spot_saved_seconds or 0
+    more = saved - (before.cost.spot_saved_seconds or 0)
+    assert 0 <= saved <= after.cost.billable_seconds
+    assert more >= 0
+    if more:
+        lost = after.attempts[-1]
+        assert (lost.spot, lost.cause) == (True, Cause.INFRASTRUCTURE)
+        assert running(before) is not None
+        assert lost.end_time is not None
+        assert after.completion_time is None
+        assert more <= after.cost.billable_seconds - before.cost.billable_seconds
 
 
 def but_for_the_model(status: TrainingJobStatus) -> TrainingJobStatus:
@@ -116,13 +134,15 @@ class Lives(RuleBasedStateMachine):
         self.history = [self.world.seen()]
 
     @initialize(
-        retry=RETRIES, policy=POLICIES, queue=QUEUES, registers=REGISTERS, finalizers=st.booleans()
-    )
+        retry=RETRIES, policy=POLICIES, queue=QUEUES, registers=REGISTERS, spot=SPOTS,
+        finalizers=st.booleans(),
+    )  # fmt: skip
     def begin(
-        self, retry: Any, policy: Any, queue: str | None, registers: Any, finalizers: bool
-    ) -> None:
+        self, retry: Any, policy: Any, queue: str | None, registers: Any, spot: Any,
+        finalizers: bool,
+    ) -> None:  # fmt: skip
         self.world = World(
-            retry=retry, runPolicy=policy, scheduling={"queue": queue}, register=registers
+            retry=retry, runPolicy=policy, scheduling={"queue": queue}, register=registers, **spot
         )
         self.world.finalizers = finalizers
 
@@ -193,6 +213,15 @@ class Lives(RuleBasedStateMachine):
         said = error(**why) if state == "Failed" else {}
         number = max(1, self.world.status.attempt - ago)
         self.world.driver(number, state, run, **said, **(DETAILS if more else {}))
+
+    @rule(seconds=st.sampled_from([0.4, 15.0]), kept=st.sampled_from([10, 0, 10**6]))
+    @precondition(lambda self: self.world.status.attempt in self.world.rayjobs)
+    def node_is_taken(self, seconds: float, kept: int) -> None:
+        number = self.world.status.attempt
+        self.world.kuberay(number, "Running", "RUNNING")
+        self.operator_looks(1.0)
+        self.world.driver(number, "Stopped", keptSeconds=kept)
+        self.operator_looks(seconds)
 
     @rule(problem=st.sampled_from([None, "not JSON"]))
     def mailbox_is_spoilt(self, problem: str | None) -> None:

@@ -132,6 +132,14 @@ def test_gpu_time_is_counted_for_those_who_used_it() -> None:
     assert sample("gpu_seconds_total", namespace="gpus", queue="team", spot="true") == 100
 
 
+def test_what_checkpoints_save_on_spot_nodes_is_counted() -> None:
+    spec = TrainingJobSpec.model_validate({"function": "a:b", "scheduling": {"queue": "team"}})
+    saved = [status(cost={"spotSavedSeconds": seconds}) for seconds in (None, 40, 40, 100)]
+    for old, new in itertools.pairwise(saved):
+        metrics.record(Key("TrainingJob", "saves", "job"), spec, old, new)
+    assert sample("spot_saved_seconds_total", namespace="saves", queue="team") == 100
+
+
 class Interrupted(str):
     """A kind; whoever looks at it loses the turn to another thread, once."""
 

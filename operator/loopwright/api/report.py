@@ -116,6 +116,8 @@ class Report(JobReport):
     those who look."""
     checkpoint: CheckpointStatus | None = None
     """The newest complete checkpoint."""
+    kept_seconds: Annotated[int, Field(ge=0)] = 0
+    """Seconds of training that this run had done when it made that checkpoint."""
     inputs: Annotated[list[DataLineage], Field(max_length=20)] = []
     """Inputs as read."""
     validations: Annotated[list[ValidationResult], Field(max_length=MAX_RESULTS)] = []

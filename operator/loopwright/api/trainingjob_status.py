@@ -174,6 +174,14 @@ class Cost(StatusModel):
     """Of the estimate."""
 
 
+class TrainingCost(Cost):
+    """Resource time over all attempts, and what checkpoints saved of it."""
+
+    spot_saved_seconds: int | None = None
+    """Seconds of training on interruptible nodes that retries need not repeat after infrastructure
+    failures, since a checkpoint holds them; each counts once. Absent when there are none."""
+
+
 class DataLineage(StatusModel):
     """One input as it was read."""
 
@@ -270,6 +278,8 @@ class TrainingJobStatus(TrainedStatus):
     """What the checks of inputs found."""
     baselines: Annotated[list[InputBaseline], Field(max_length=MAX_RESULTS)] = []
     """What inputs are compared with, from the first attempt on."""
+    cost: TrainingCost = TrainingCost()
+    """Resource time."""
     progress: Progress | None = None
     """How far training is."""
     checkpoint: CheckpointStatus | None = None

@@ -16,6 +16,7 @@ from loopwright.api.trainingjob_status import (
     Cost,
     JobStatus,
     TrainedStatus,
+    TrainingCost,
     TrainingJobStatus,
 )
 from loopwright.api.validation import ValidationResult
@@ -193,4 +194,8 @@ def cost(found: Cost) -> Iterator[Branch]:
     if found.billable_seconds:
         price = f"{number(found.estimate)} {found.currency or ''}" if found.estimate else None
         gpu = f"{duration(found.gpu_seconds)} of GPUs" if found.gpu_seconds else None
-        yield line("cost", price, gpu, f"{duration(found.cpu_seconds)} of CPU cores")
+        saved = found.spot_saved_seconds if isinstance(found, TrainingCost) else None
+        yield line(
+            "cost", price, gpu, f"{duration(found.cpu_seconds)} of CPU cores",
+            f"{duration(saved)} saved on spot nodes" if saved else None,
+        )  # fmt: skip

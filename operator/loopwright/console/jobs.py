@@ -12,7 +12,13 @@ from loopwright.api.monitoring_status import Judged
 from loopwright.api.report import Curve, Report
 from loopwright.api.shared import Direction
 from loopwright.api.sweep_report import SweepReport
-from loopwright.api.trainingjob_status import Cost, JobStatus, TrainedStatus, TrainingJobStatus
+from loopwright.api.trainingjob_status import (
+    Cost,
+    JobStatus,
+    TrainedStatus,
+    TrainingCost,
+    TrainingJobStatus,
+)
 from loopwright.api.validation import ValidationResult
 from loopwright.console import charts
 from loopwright.console.blocks import (
@@ -298,10 +304,12 @@ def cost(found: Cost) -> Iterator[Block]:
     """What it has cost."""
     if found.billable_seconds:
         price = f"{number(found.estimate)} {found.currency or ''}" if found.estimate else None
+        saved = found.spot_saved_seconds if isinstance(found, TrainingCost) else None
         yield from facts(
             "Cost",
             ("estimate", price),
             ("GPUs", duration(found.gpu_seconds) if found.gpu_seconds else None),
             ("CPU cores", duration(found.cpu_seconds)),
             ("with a cluster", duration(found.billable_seconds)),
+            ("saved on spot nodes", duration(saved) if saved else None),
         )

@@ -10,7 +10,7 @@ from typing import Any
 from loopwright.api import quantity
 from loopwright.api.jobspec import JobSpec
 from loopwright.api.shared import Resources
-from loopwright.api.trainingjob_status import Attempt, Cost
+from loopwright.api.trainingjob_status import Attempt, Cost, TrainingCost
 from loopwright.decide.outcome import elapsed
 from loopwright.decide.prices import HOUR, Prices, added
 
@@ -37,6 +37,18 @@ def with_attempt(
         spent = hourly(prices, spec, attempt) * Decimal(str(seconds)) / HOUR
         update |= {"estimate": added(cost.estimate, spent), "currency": prices.currency}
     return cost.model_copy(update=update)
+
+
+def with_kept(cost: TrainingCost, attempt: Attempt, kept: int) -> TrainingCost:
+    """The cost with seconds of an attempt that has ended, which the next need not do again.
+
+    No more than its cluster ran, whatever its driver says.
+    """
+    assert attempt.end_time is not None
+    saved = min(kept, int(elapsed(attempt.running_time, attempt.end_time)))
+    if not saved:
+        return cost
+    return cost.model_copy(update={"spot_saved_seconds": (cost.spot_saved_seconds or 0) + saved})
 
 
 def gpus(spec: JobSpec) -> int:

@@ -217,6 +217,8 @@ def _attempt_failed(
         return _fail(job, status, replace(NO_RUNTIME, message=text), seen, now)
     if (over := _stopped(job, status)) is not None:
         return _fail(job, status, over, seen, now)
+    if (report := report_of(seen, status.attempt)) is not None:
+        status = job.retried(status, report)
     wait = retry.backoff(job.spec.budgets, failures)
     status = _updated(status, last_error=_error(status, ended, now, again=True))
     what = f"attempt {status.attempt} failed ({ended.cause}, {ended.reason})"

@@ -68,6 +68,10 @@ class Job(ABC, Generic[S]):
         """Why there is more to do although an attempt has succeeded."""
         return None
 
+    def retried(self, status: S, report: Any) -> S:
+        """The status after an attempt that failed, and that another follows; its last report."""
+        return status
+
     def closed(self, decision: Decision[S], seen: Observed, now: datetime) -> Decision[S]:
         """A finished job's decision, with what its kind has left to do."""
         return decision

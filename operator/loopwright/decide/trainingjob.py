@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from loopwright.api.modelref import Register
 from loopwright.api.report import Report
 from loopwright.api.trainingjob import KIND, TrainingJobSpec
-from loopwright.api.trainingjob_status import Lineage, MetricValue, TrainingJobStatus
+from loopwright.api.trainingjob_status import Cause, Lineage, MetricValue, TrainingJobStatus
 from loopwright.api.validation import InputBaseline
 from loopwright.decide import validation
 from loopwright.decide.conditions import Claim
+from loopwright.decide.cost import with_kept
 from loopwright.decide.kind import Words
 from loopwright.decide.register import Trains
 
@@ -56,6 +57,13 @@ class TrainingRun(Trains[TrainingJobStatus]):
         if not asked:
             return {}
         return {validation.CONDITION: validation.validated(asked, status.validations)}
+
+    def retried(self, status: TrainingJobStatus, report: Report) -> TrainingJobStatus:
+        """The status with what the checkpoint of an attempt on spot nodes has saved."""
+        lost = status.attempts[-1]
+        if not lost.spot or lost.cause is not Cause.INFRASTRUCTURE:
+            return status
+        return status.model_copy(update={"cost": with_kept(status.cost, lost, report.kept_seconds)})
 
     def _objective_first(self, metrics: list[MetricValue]) -> list[MetricValue]:
         objective = self.spec.metrics.objective

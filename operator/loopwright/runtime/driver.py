@@ -84,6 +84,7 @@ class Driver:
         server = channel.Server(ray.util.get_node_ip_address(), self._receive)
         self._place(config.model_dump_json(by_alias=True, exclude_none=True), {**server.env, **env})
         self._progress.artifacts = Artifacts(logs_uri=logs_folder(config).uri)
+        self._progress.begins()
         self._mailbox.put(self._progress.report(RunState.RUNNING))
         for ended in self._follow():
             if (ended.exit_code or ended.stopped) and not self._stop.is_set():

@@ -88,6 +88,7 @@ class RunProgress:
         self._traces: dict[str, _Trace] = {}
         self._progress: Progress | None = None
         self._first: tuple[int, float] | None = None
+        self._begun, self._kept_seconds = time.monotonic(), 0
         self.checkpoint: CheckpointStatus | None = None
         self.resumed_from: str | None = None
         self.inputs: list[DataLineage] = []
@@ -100,6 +101,10 @@ class RunProgress:
         """Latest values."""
         return list(self._metrics.values())
 
+    def begins(self) -> None:
+        """Training begins now, as far as is known; what comes before, every attempt does."""
+        self._begun = time.monotonic()
+
     def receive(self, message: Any) -> None:
         """One message; one that makes no sense is dropped, since code of others sent it."""
         try:
@@ -110,9 +115,11 @@ class RunProgress:
                 self._checkpoint(_Stored.model_validate(message))
             elif kind == "input":
                 self._input(DataLineage.model_validate(message))
+                self.begins()
             elif kind == "validation":
                 found = ValidationResult.model_validate(message)
                 self._validations[found.name] = found
+                self.begins()
         except (KeyError, TypeError, ValueError) as error:
             say(f"loopwright: a message was ignored: {error}")
 
@@ -123,6 +130,7 @@ class RunProgress:
             progress=self._progress, metrics=self.metrics,
             curves=[one.curve() for one in self._traces.values()], checkpoint=self.checkpoint,
             resumed_from=self.resumed_from, inputs=self.inputs, artifacts=self.artifacts,
+            kept_seconds=self._kept_seconds,
             validations=list(self._validations.values())[:MAX_RESULTS], model=self.model, **more,
         )  # fmt: skip
 
@@ -131,6 +139,8 @@ class RunProgress:
         self.checkpoint = CheckpointStatus(
             uri=stored.uri, step=stored.step, time=_now(), count=count
         )
+        # Not from that time: clocks of nodes differ, and are set.
+        self._kept_seconds = int(time.monotonic() - self._begun)
 
     def _input(self, one: DataLineage) -> None:
         if len(self.inputs) < MAX_INPUTS and one.name not in {i.name for i in self.inputs}:

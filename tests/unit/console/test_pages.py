@@ -115,7 +115,8 @@ async def test_a_job_has_its_curves_attempts_conditions_pods_and_cost(get: Get) 
     for text in (
         "To do: nothing: attempt 2 goes on", "50 % · epoch 10 · step 500/1000 · 2 min left",
         "accuracy", "learning_rate", "1 Failed Infrastructure 9 min", "WorkerLost",
-        "s3://models/digits/checkpoints/9", "0.0831 EUR", "Reconciling True Running training runs",
+        "s3://models/digits/checkpoints/9", "0.0831 EUR", "saved on spot nodes 8 min",
+        "Reconciling True Running training runs",
         "RayCluster digits-a2-x Ready 1/2 workers", "Pod digits-a2-w1 ContainerCreating",
         "BackOff Back-off restarting failed container",
     ):  # fmt: skip

@@ -40,6 +40,7 @@ JOB: dict[str, Any] = {
                  "updatedAt": TIME},
     "metrics": [{"name": "loss", "value": "0.5", "step": 3, "min": "0.1", "max": "1"}],
     "checkpoint": {"uri": "s3://bucket/checkpoint", "step": 3, "time": TIME, "count": 1},
+    "keptSeconds": 3,
     "inputs": [{"name": "train", "uri": "s3://bucket/data", "digest": f"sha256:{'0' * 64}",
                 "size": 5}],
     "artifacts": {"modelUri": "s3://bucket/model"},

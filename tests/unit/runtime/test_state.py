@@ -59,6 +59,32 @@ def test_an_empty_run() -> None:
     assert report.checkpoint is None
 
 
+def test_a_checkpoint_holds_what_was_trained_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(state, "time", SimpleNamespace(monotonic=lambda: now))
+    progress = RunProgress(1)
+
+    def kept(seconds: float, **message: Any) -> int:
+        nonlocal now
+        now += seconds
+        progress.receive(message)
+        return progress.report(RunState.RUNNING).kept_seconds
+
+    stored = {"type": "checkpoint", "uri": "s3://b/c", "step": 1}
+    now += 50
+    progress.begins()
+    # Data is read first, which the next attempt does as well.
+    assert kept(200, type="input", name="x", uri="s3://b/x") == 0
+    assert kept(30, type="validation", name="x", passed=True) == 0
+    assert kept(10, type="report", step=1) == 0
+    assert kept(20.9, **stored) == 30
+    # What is trained after it is in none.
+    assert kept(15, type="report", step=2) == 30
+    assert kept(5, **stored) == 50
+    assert kept(1, type="checkpoint", uri="no step") == 50
+    assert RunProgress(2).report(RunState.STARTING).kept_seconds == 0
+
+
 def test_each_start_of_the_driver_has_its_own_id() -> None:
     progress = RunProgress(1)
     first = progress.report(RunState.STARTING)
