@@ -70,6 +70,7 @@ def as_html(findings: Findings, result: ValidationResult, pictures: str = "") ->
     title = f"Data quality of {result.name}"
     check_head = ("Column", "Check", "Result", "#Checked", "#Failed", "#Allowed", "Found")
     column_head = ("Column", "#Values", "#Missing", "#Min", "#Max", "#Mean", "#Std. deviation")
+    columns = [_column(one) for one in findings.columns.values()]
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width,initial-scale=1'>"
@@ -78,8 +79,7 @@ def as_html(findings: Findings, result: ValidationResult, pictures: str = "") ->
         f" {findings.rows:,} rows</p><h2>Checks</h2>"
         + _table(check_head, [_check(check) for check in checks])
         + pictures
-        + "<h2>Columns</h2>"
-        + _table(column_head, [_column(one) for one in findings.columns.values()])
+        + (f"<h2>Columns</h2>{_table(column_head, columns)}" if columns else "")
         + "</body></html>\n"
     )
 

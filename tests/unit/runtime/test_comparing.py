@@ -123,6 +123,7 @@ def test_data_as_in_training_passes(place: Place, file: str) -> None:
     [age] = [one for one in told["checks"] if one["column"] == "age"]
     assert age["check"] == "is as in the baseline of m-v1" and age["total"] == 3000
     assert page.count("<figure>") == 4 and "Compared with the baseline of m-v1" in page
+    assert "Columns</h2>" not in page  # Of which nothing was asked.
 
 
 @FILES
