@@ -6,6 +6,7 @@ from typing import Final
 from scenarios import (
     batchendpoint,
     batchtransform,
+    comparedjob,
     hyperparametersweep,
     modelendpoint,
     registry,
@@ -13,8 +14,9 @@ from scenarios import (
 )
 
 SCENARIOS: Final = (
-    *trainingjob.SCENARIOS, *hyperparametersweep.SCENARIOS, *registry.SCENARIOS,
-    *batchtransform.SCENARIOS, *batchendpoint.SCENARIOS, *modelendpoint.SCENARIOS,
+    *trainingjob.SCENARIOS, *comparedjob.SCENARIOS, *hyperparametersweep.SCENARIOS,
+    *registry.SCENARIOS, *batchtransform.SCENARIOS, *batchendpoint.SCENARIOS,
+    *modelendpoint.SCENARIOS,
 )  # fmt: skip
 
 # `make test-fault-all` leaves nothing out, which takes an hour on two cores.
