@@ -137,7 +137,7 @@ async def test_answers_are_lost(theatre: Theatre) -> None:
         plays = [tasks.create_task(survives(theatre, SUCCESS, fault)) for fault in faults]
     for ending in map(asyncio.Task.result, plays):
         print(f"{len(ending.told)} Events instead of {len(calm.told)}")
-        assert len(ending.told) == len(set(ending.told)), f"told twice: {ending.told}"
+        assert len(ending.told) <= len(calm.told)
         ending.check_frugal(SUCCESS)
 
 
