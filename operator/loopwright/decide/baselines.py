@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from loopwright.api.trainingjob import Input, TrainingJobSpec
 from loopwright.api.validation import InputBaseline
-from loopwright.decide.modelref import Lookups, resolve
+from loopwright.decide.modelref import NO_DIGEST, Lookups, resolve
 from loopwright.decide.types import Blocked
 
 
@@ -25,11 +25,11 @@ def _resolved(one: Input, lookups: Lookups) -> InputBaseline | Blocked | None:
     if ref is None:
         return None
     found = resolve(ref, lookups, runs=False)
+    if not isinstance(found, Blocked) and found.digest is None:
+        found = NO_DIGEST
     if isinstance(found, Blocked):
         return Blocked(found.reason, f"input '{one.name}': baseline: {found.message}")
-    if found.digest is None:
-        text = "the model has no digest to be checked by; name a ModelVersion that has one"
-        return Blocked("NoDigest", f"input '{one.name}': baseline: {text}")
+    assert found.digest is not None
     return InputBaseline(
         name=one.name,
         uri=found.uri,

@@ -7,7 +7,7 @@ from typing import Final
 from loopwright.api.batchtransform import BatchTransformSpec
 from loopwright.api.batchtransform_status import BatchModel
 from loopwright.api.registry import UNSAFE_FORMATS
-from loopwright.decide.modelref import Lookups, resolve
+from loopwright.decide.modelref import NO_DIGEST, Lookups, resolve
 from loopwright.decide.types import Blocked
 
 ONNX: Final = "onnx"
@@ -35,8 +35,7 @@ def resolved(
         return Blocked("FormatUnsupported", text)
     if found.format == ONNX and found.digest is None:
         # Everything that is loaded is verified; a job's own model always has one.
-        text = "the model has no digest to be checked by; name a ModelVersion that has one"
-        return Blocked("NoDigest", text)
+        return NO_DIGEST
     return BatchModel(
         uri=found.uri,
         format=found.format,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from loopwright.api import hyperparametersweep, trainingjob
 from loopwright.api.hyperparametersweep import HyperparameterSweep
@@ -19,6 +20,10 @@ from loopwright.api.registry import (
 from loopwright.api.trainingjob import Output, TrainingJob
 from loopwright.api.trainingjob_status import Phase, TrainedStatus
 from loopwright.decide.types import Blocked
+
+NO_DIGEST: Final = Blocked(
+    "NoDigest", "the model has no digest to be checked by; name a ModelVersion that has one"
+)
 
 
 @dataclass(frozen=True)
