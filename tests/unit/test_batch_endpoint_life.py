@@ -183,7 +183,8 @@ async def test_an_attempt_makes_way_when_its_variant_moves() -> None:
     await world.resolved()
     world.endpoint(variant("a", "r2"))
     await world.look(BATCH)
-    assert "delete RayJob job-b1 RayJob-job-b1" in world.calls
+    version = (world.cache.get(RAYJOB) or {})["metadata"]["resourceVersion"]
+    assert f"delete RayJob job-b1 RayJob-job-b1 {version}" in world.calls
     assert world.batch["attempts"][0]["cause"] == "Suspended"
     world.deleted(RAYJOB)
     await world.look(BATCH)

@@ -21,7 +21,7 @@ def holding(seen: Observed) -> list[RayJobView]:
 
 def stop(views: Iterable[RayJobView]) -> tuple[Action, ...]:
     """Deletes these RayJobs."""
-    return tuple(DeleteRayJob(view.name, view.uid) for view in views if not view.deleting)
+    return tuple(DeleteRayJob(v.name, v.uid, v.version) for v in views if not v.deleting)
 
 
 def let_go(

@@ -32,6 +32,8 @@ class RayJobView:
     ended: datetime | None = None
     """When KubeRay saw it end; the operator may look much later."""
     deleting: bool = False
+    version: str = ""
+    """Resource version of what this was read from."""
 
     @property
     def terminal(self) -> bool:
@@ -102,10 +104,11 @@ class StartAttempt:
 
 @dataclass(frozen=True)
 class DeleteRayJob:
-    """Delete a RayJob, if it is still this one."""
+    """Delete a RayJob, if it is still as it was seen."""
 
     name: str
     uid: str
+    version: str = ""
 
 
 @dataclass(frozen=True)

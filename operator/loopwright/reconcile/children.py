@@ -112,15 +112,22 @@ async def was_old(ctx: Context, resource: Resource, key: Key, obj: Manifest) -> 
     Raises:
         Conflict: it is gone.
     """
+    return version_of(await read(ctx, resource, key.namespace, key.name)) > version_of(obj)
+
+
+async def read(ctx: Context, resource: Resource, namespace: str, name: str) -> Manifest:
+    """Reads an object anew, whose watch may lag behind.
+
+    Raises:
+        Conflict: it is gone.
+    """
     try:
-        found = await ctx.client.get(resource, key.namespace, key.name)
+        found = await ctx.client.get(resource, namespace, name)
     except NotFound as error:
         raise Conflict(error.message) from error
     found |= {"apiVersion": resource.api_version, "kind": resource.kind}
-    if version_of(found) <= version_of(obj):
-        return False
     ctx.cache.observe(None, found)
-    return True
+    return found
 
 
 async def check_life(ctx: Context, resource: Resource, key: Key, uid: str) -> None:

@@ -31,6 +31,7 @@ from loopwright.decide.types import (
 from loopwright.desired.context import AttemptContext, JobContext
 from loopwright.kube.errors import (
     ApiError,
+    Conflict,
     Forbidden,
     Invalid,
     KindMissing,
@@ -173,7 +174,7 @@ async def _step(ctx: Context, job: Stored[S], seen: Observed) -> float | None:
     for action in decision.actions:
         if isinstance(action, RegisterModel):
             return await _step(ctx, replace(job, obj=obj, status=decision.status), seen)
-        blocked = await _act(ctx, job, decision.status, action)
+        blocked = await _act(ctx, replace(job, obj=obj), decision.status, action)
         if blocked is not None:
             _warn(ctx, obj, decision.status, blocked)
             seen = replace(seen, blocked=blocked)
@@ -227,12 +228,27 @@ async def _act(ctx: Context, job: Stored[S], status: S, action: Action) -> Block
     if isinstance(action, StartAttempt):
         return await _start(ctx, job, status, action.number)
     if isinstance(action, DeleteRayJob):
-        await ctx.client.delete(RAYJOB, key.namespace, action.name, action.uid)
+        await _delete_rayjob(ctx, key, action)
     else:
-        await ctx.client.delete(
-            job.kind.resource, key.namespace, key.name, job.obj["metadata"]["uid"]
-        )
+        # Somebody may have taken its time to live away meanwhile.
+        meta = job.obj["metadata"]
+        identity = key.namespace, key.name, meta["uid"], meta["resourceVersion"]
+        await ctx.client.delete(job.kind.resource, *identity)
     return None
+
+
+async def _delete_rayjob(ctx: Context, key: Key, action: DeleteRayJob) -> None:
+    """Deletes a RayJob that nobody has changed since it was decided by.
+
+    Its watch may lag behind that of jobs, also for long after a restart. Then one that has ended
+    by itself, and should stay for people to look at, seems to hold a cluster still.
+    """
+    identity = key.namespace, action.name, action.uid, action.version
+    try:
+        await ctx.client.delete(RAYJOB, *identity)
+    except Conflict:
+        await children.read(ctx, RAYJOB, key.namespace, action.name)
+        raise
 
 
 async def _start(ctx: Context, job: Stored[S], status: S, number: int) -> Blocked | None:

@@ -39,6 +39,7 @@ def _views(ctx: Context, key: Key, uid: str) -> Iterator[RayJobView]:
             ready_workers=live.get("readyWorkerReplicas", 0),
             ended=_time(status.get("endTime")),
             deleting="deletionTimestamp" in meta,
+            version=meta["resourceVersion"],
         )
 
 
