@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -259,6 +260,28 @@ async def test_a_rayjob_that_is_gone_is_gone() -> None:
     lose(world, "RayJob", "job-a1")
     await world.look()
     assert world.status["lastError"]["reason"] == "RayJobDeleted"
+
+
+def says(state: str) -> dict[str, str]:
+    said = {"attempt": 1, "runId": "r", "state": state, "time": "2026-01-01T00:00:00Z"}
+    return {"report.json": json.dumps(said)}
+
+
+@pytest.mark.parametrize("meta", [None, {"deletionTimestamp": "2026"}], ids=["gone", "going"])
+async def test_the_last_word_counts_though_the_rayjob_is_gone(meta: dict[str, Any] | None) -> None:
+    world = await started()
+    world.sees("RayJob", "job-a1", status={"jobDeploymentStatus": "Running"})
+    world.sees("ConfigMap", "job-report", data=says("Running"))
+    await world.look()
+    # Its watch lags behind.
+    report = {"metadata": metadata("job-report", "u"), "data": says("Succeeded")}
+    world.others["job-report"] = world.stored(report)
+    if meta is None:
+        lose(world, "RayJob", "job-a1")
+    else:
+        world.sees("RayJob", "job-a1", metadata=rayjob(world, **meta)["metadata"])
+    await world.look()
+    assert world.status["phase"] == "Succeeded"
 
 
 async def test_a_rayjob_that_is_there_already_is_not_made_twice() -> None:

@@ -54,9 +54,10 @@ async def observe(
     waiting = status.completion_time is None and not begun
     # Something ended an attempt, or its beginning, without a word.
     silent = waiting and status.attempt > 0 and report is None
-    ended = current is not None and current.terminal
-    if silent or (ended and not _final(report, status.attempt)):
-        # The last report is stored before KubeRay ends, but its watch event may come after.
+    over = current.terminal or current.deleting if current else running(status) is not None
+    if silent or (over and not _final(report, status.attempt)):
+        # The last report is stored before KubeRay ends, or somebody takes the RayJob away, but its
+        # watch event may come after.
         mailbox = await _fresh_mailbox(ctx, key)
         report, problem = _parse(mailbox, uid, model)
     queued = None
