@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from fake_world import PATHS
 from operators import Deployment, becomes, runs
 from proxy import Answer, Forward, Lines, Request
 from scenario import PATIENCE, Ending, Scenario, Stage
@@ -20,7 +21,7 @@ from scenarios import CHOSEN
 from scenarios.modelendpoint import PROMOTED, serves
 from scenarios.trainingjob import DELETED, JOB, RETRIED, SUCCESS, SUSPENDED, training_job, trains
 from theatre import Theatre
-from watches import duplicated, forgetful, swapped
+from watches import duplicated, forgetful, late, swapped
 
 from controlplane import STATE, cluster_tool
 from ports import free_port
@@ -28,6 +29,8 @@ from ports import free_port
 # For how long old lists are shown to who begins to lead; a server lags no longer than that.
 LAG = 6.0
 OURS = ("trainingjobs", "modelendpoints")
+# How late a watch is; an end that is at rest for longer is the end.
+BEHIND = 0.6
 
 
 @contextlib.asynccontextmanager
@@ -265,6 +268,23 @@ async def test_events_come_twice_or_in_another_order(
         ending = await stage.play()
         ending.check(calm, scenario)
         ending.check_frugal(scenario)
+
+
+@pytest.mark.parametrize("itself", [True, False], ids=["the object itself", "all else"])
+@pytest.mark.parametrize("scenario", CHOSEN, ids=lambda s: s.name)
+async def test_one_watch_is_later_than_another(
+    theatre: Theatre, scenario: Scenario, itself: bool
+) -> None:
+    """F6: an object and its children are never seen as they were at one moment."""
+    own, lags = PATHS[scenario.kind].rpartition("/")[2], late(BEHIND)
+
+    def fault(request: Request, lines: Lines) -> Lines:
+        concerned = request.resource != "leases" and (request.resource == own) == itself
+        return lags(request, lines) if concerned else lines
+
+    async with theatre.stage(scenario) as stage:
+        stage.proxy.watch_fault = fault
+        (await stage.play()).check(await theatre.calmly(scenario), scenario)
 
 
 async def created_again(stage: Stage) -> Ending:

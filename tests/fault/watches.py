@@ -54,6 +54,30 @@ async def swapped(_: Request, lines: Lines) -> AsyncIterator[bytes]:
         reading.cancel()
 
 
+def late(seconds: float) -> WatchFault:
+    """Every event comes so much later; those that come together stay together."""
+
+    async def fault(_: Request, lines: Lines) -> Lines:
+        queue: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        async def read() -> None:
+            async for line in lines:
+                queue.put_nowait((loop.time() + seconds, line))
+            queue.put_nowait(None)
+
+        reading = asyncio.create_task(read())
+        try:
+            while (found := await queue.get()) is not None:
+                due, line = found
+                await asyncio.sleep(due - loop.time())
+                yield line
+        finally:
+            reading.cancel()
+
+    return fault
+
+
 def watch_of(*names: str) -> Callable[[WatchFault], WatchFault]:
     """Makes a fault one of some resources' watches only."""
 
