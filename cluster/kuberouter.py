@@ -1,6 +1,6 @@
 """kube-router's firewall on the node: started only by those who test NetworkPolicies.
 
-The bridge itself enforces none. What comes from the node itself, such as a kubelet's probe or the API
+The bridge itself enforces none. What comes from the node, such as a kubelet's probe or the API
 server's proxy, is never kept out.
 """
 

@@ -15,6 +15,12 @@ from eventually import eventually
 Socket = tuple[str, int]
 """A pod's address and port."""
 
+PORT = 7000
+_LIVE = """
+import socket, sys, time
+with socket.create_server(("", int(sys.argv[1]))):
+    time.sleep(7200)
+"""
 # Who is kept out is refused at once, as kube-router does it.
 _CONNECT = """
 import json, socket, sys
@@ -48,7 +54,7 @@ print(json.dumps(sorted(ports)))
 
 @dataclass(frozen=True)
 class Visitor:
-    """A pod that does nothing but what tests have it do."""
+    """A pod that listens on a port, and connects to others when tests have it do so."""
 
     kubectl: Kubectl
     namespace: str
@@ -59,7 +65,7 @@ class Visitor:
         """Its manifest."""
         container = {
             "name": "visitor", "image": LOCAL_RUNTIME,
-            "command": ["python", "-c", "import time; time.sleep(7200)"],
+            "command": ["python", "-c", _LIVE, str(PORT)],
             "securityContext": {
                 "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]},
             },
@@ -71,6 +77,12 @@ class Visitor:
         }  # fmt: skip
         metadata = {"name": self.name, "namespace": self.namespace, "labels": self.labels}
         return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+    def socket(self) -> Socket:
+        """Where it listens."""
+        pod = self.kubectl.get("pod", self.name, self.namespace)
+        assert pod is not None
+        return pod["status"]["podIP"], PORT
 
     def opens(self, targets: Iterable[Socket]) -> set[Socket]:
         """To which of these it gets a connection now."""
