@@ -26,6 +26,7 @@ from loopwright.desired import network
 
 pytestmark = [pytest.mark.e2e, pytest.mark.extended]
 
+# Where the API server and DNS answer.
 NODE = "10.189.0.1/32"
 # Of a Ray head: its store, and where clients connect.
 GCS, CLIENTS = 6379, 10001
@@ -116,8 +117,9 @@ def test_a_job_trains_in_a_closed_namespace_and_nobody_else_reaches_ray(
     visit(space, near, far, ray, kuberay)
     space.train(
         "closed", scripts.IN_STEP, hyperparameters={"epochs": "8", "hold": "4"}, numWorkers=2,
-        resourcesPerWorker={"cpu": "500m", "memory": "1500Mi"},
-        head={"resources": {"cpu": "500m", "memory": "2Gi"}},
+        # So little that another test's pod, and a rollout of the operator, have room beside it.
+        resourcesPerWorker={"cpu": "250m", "memory": "1500Mi"},
+        head={"resources": {"cpu": "400m", "memory": "2Gi"}},
     )  # fmt: skip
     space.wait("closed", lambda s: (s.get("checkpoint") or {}).get("step", 0) >= 3)
 
