@@ -90,18 +90,18 @@ def visit(space: Space, *visitors: Visitor) -> None:
         )
 
 
-def closed(namespace: str) -> list[dict[str, Any]]:
+def closed(namespace: str) -> dict[str, Any]:
     """The guide's recipe for a namespace whose pods reach nothing but what jobs need."""
     text = (ROOT / "docs" / "guides" / "security.md").read_text()
     blocks = [one.partition("```")[0] for one in text.split("```yaml\n")[1:]]
-    objects = [one for block in blocks for one in yaml.safe_load_all(block)]
+    objects: list[dict[str, Any]] = [one for text in blocks for one in yaml.safe_load_all(text)]
     [recipe] = [one for one in objects if one.get("kind") == "NetworkPolicy"]
     # Elsewhere DNS is pods, and nodes have addresses of their own. Here the node has one of pods.
     ports = [{"port": 53, "protocol": "UDP"}, {"port": 6443, "protocol": "TCP"}]
     node = {"to": [{"ipBlock": {"cidr": NODE}}], "ports": ports}
     recipe["metadata"]["namespace"] = namespace
     recipe["spec"]["egress"].append(node)
-    return [recipe]
+    return recipe
 
 
 @SEVERAL_PODS
@@ -109,7 +109,7 @@ def closed(namespace: str) -> list[dict[str, Any]]:
 def test_a_job_trains_in_a_closed_namespace_and_nobody_else_reaches_ray(
     space: Space, elsewhere: str
 ) -> None:
-    space.apply(*closed(space.name))
+    space.apply(closed(space.name))
     near = Visitor(space.kubectl, space.name, "stranger")
     far = Visitor(space.kubectl, elsewhere, "stranger")
     ray = Visitor(space.kubectl, elsewhere, "ray", network.RAY)
