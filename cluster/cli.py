@@ -14,6 +14,7 @@ import crds
 import envoy
 import host
 import images
+import kuberouter
 import kueue
 import node
 import processes
@@ -32,6 +33,8 @@ def up(_: argparse.Namespace) -> None:
         programs.build(program)
     node.start()
     addons.start()
+    if kuberouter.wanted():
+        kuberouter.start()
     print(f"\nThe cluster is up after {time.monotonic() - started:.0f} s. Use it with")
     print(f"  export KUBECONFIG={FULL.kubeconfig} PATH={HOME}/bin:$PATH")
     print(f"  kubectl get nodes        (logs are in {FULL.logs})")
@@ -117,6 +120,16 @@ def kueue_down(_: argparse.Namespace) -> None:
     kueue.stop()
 
 
+def network_policies_up(_: argparse.Namespace) -> None:
+    """Enforce NetworkPolicies, which the cluster's own network does not, by kube-router."""
+    kuberouter.start()
+
+
+def network_policies_down(_: argparse.Namespace) -> None:
+    """Enforce them no longer."""
+    kuberouter.stop()
+
+
 def peers(_: argparse.Namespace) -> None:
     """Build the operators that benchmarks compare with; print where they and their sources are."""
     found = {
@@ -146,6 +159,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "envoy-gateway": envoy_gateway,
     "kueue-up": kueue_up,
     "kueue-down": kueue_down,
+    "network-policies-up": network_policies_up,
+    "network-policies-down": network_policies_down,
     "peers": peers,
     "fake-gpu": fake_gpu,
 }

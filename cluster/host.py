@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import venv
+from collections.abc import Mapping
 from pathlib import Path
 
 from paths import FULL, HOME
@@ -69,20 +70,30 @@ def preflight(full: bool = True) -> None:
         raise ClusterError("cannot start here: " + "; ".join(found))
 
 
-def missing_packages() -> list[str]:
-    """Debian packages to install."""
+def missing_packages(
+    programs: Mapping[str, str] = PROGRAMS, files: Mapping[str, str] = FILES
+) -> list[str]:
+    """Debian packages to install, by default for all that the cluster itself needs."""
     # Debian keeps some of these in folders that a plain user's PATH lacks.
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    missing = {pkg for program, pkg in PROGRAMS.items() if not shutil.which(program, path=path)}
-    missing |= {package for file, package in FILES.items() if not Path(file).exists()}
+    missing = {pkg for program, pkg in programs.items() if not shutil.which(program, path=path)}
+    missing |= {package for file, package in files.items() if not Path(file).exists()}
     return sorted(missing)
 
 
-def install_packages() -> None:
-    """Installs what is missing from Debian's own packages."""
-    packages = missing_packages()
+def install_packages(
+    programs: Mapping[str, str] = PROGRAMS, files: Mapping[str, str] = FILES
+) -> None:
+    """Installs what is missing from Debian's own packages.
+
+    Raises:
+        ClusterError: there is no apt-get to do it with, or it fails.
+    """
+    packages = missing_packages(programs, files)
     if not packages:
         return
+    if not shutil.which("apt-get"):
+        raise ClusterError(f"install {', '.join(packages)}, there is no apt-get here")
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     log = HOME / "logs" / "packages.log"
     with step(f"Debian packages: {' '.join(packages)}"):

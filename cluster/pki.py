@@ -33,13 +33,17 @@ def make(layout: Layout) -> None:
     _signed(layout.pki, "apiserver", "/CN=kube-apiserver", names=SERVER_NAMES)
     _signed(layout.pki, "kubelet-server", f"/CN={NODE}", names=f"DNS:{NODE},IP:{NODE_IP}")
     _signed(layout.pki, "front-proxy", "/CN=front-proxy-client", authority="front-proxy-ca")
-    for client, (user, group) in CLIENTS.items():
-        subject = f"/O={group}/CN={user}" if group else f"/CN={user}"
-        _signed(layout.pki, client, subject)
-        _kubeconfig(layout, client)
+    for name, (user, group) in CLIENTS.items():
+        client(layout, name, user, group)
     key = layout.pki / "service-account.key"
     if not key.exists():
         _private(run("openssl", "genrsa", "2048"), key)
+
+
+def client(layout: Layout, name: str, user: str, group: str = "") -> Path:
+    """The kubeconfig of a client that the API server knows as that user."""
+    _signed(layout.pki, name, f"/O={group}/CN={user}" if group else f"/CN={user}")
+    return _kubeconfig(layout, name)
 
 
 def server(layout: Layout, name: str, host: str) -> tuple[Path, Path, Path]:
@@ -87,7 +91,7 @@ def _signed(
     )  # fmt: skip
 
 
-def _kubeconfig(layout: Layout, client: str) -> None:
+def _kubeconfig(layout: Layout, client: str) -> Path:
     target = layout.kubeconfig if client == "admin" else layout.state / f"{client}.kubeconfig"
     pki = layout.pki
     text = f"""apiVersion: v1
@@ -104,3 +108,4 @@ contexts:
 current-context: loopwright
 """
     _private(text, target)
+    return target

@@ -103,6 +103,10 @@ ENVOY_GATEWAY = Foreign(
 )
 # The same for queues.
 KUEUE = Foreign("kueue", "sigs.k8s.io/kueue@v0.17.0", "./cmd/kueue")
+# The same for NetworkPolicies, which the cluster's own network does not enforce.
+KUBE_ROUTER = Foreign(
+    "kube-router", "github.com/cloudnativelabs/kube-router/v2@v2.1.0", "./cmd/kube-router"
+)
 S3 = Foreign("versitygw", "github.com/versity/versitygw@v1.8.0", "./cmd/versitygw")
 # Tests judge alert rules and dashboards by them.
 PROMETHEUS = Deb("prometheus", "prometheus", "usr/bin/prometheus")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import controlplane
 import images
+import kuberouter
 import network
 import processes
 from paths import BRIDGE, CONTAINERD_SOCKET, FULL, HOME, Layout, control_planes
@@ -37,6 +38,7 @@ def down(purge: bool = False) -> None:
             down_control_plane(layout)
     with step("programs"):
         for name in (
+            kuberouter.NAME,
             "kubelet",
             "kube-proxy",
             "kube-scheduler",
@@ -55,6 +57,7 @@ def down(purge: bool = False) -> None:
         network.down()
         if ours:
             _remove_rules()
+            kuberouter.clear()
             _remove_cgroups()
         shutil.rmtree(FULL.state, ignore_errors=True)
         if purge:
@@ -64,13 +67,14 @@ def down(purge: bool = False) -> None:
 
 
 def leftovers(ours: bool) -> list[str]:
-    """What of the cluster is still there; iptables chains count when they are ours."""
+    """What of the cluster is still there; what the kernel keeps counts if it is ours."""
     left = [f"process {pid} ({words[:80]})" for pid, words in _shims()]
     left += [f"mount {mount}" for mount in _mounts()]
     if Path(f"/sys/class/net/{BRIDGE}").exists():
         left.append(f"interface {BRIDGE}")
     if ours:
         left += [f"iptables chain {table}/{chain}" for table in TABLES for chain in chains(table)]
+        left += [f"ipset {name}" for name in kuberouter.sets()]
     states = [FULL.state, *(layout.state for layout in control_planes())]
     left += [str(path) for path in states if path.exists()]
     return left

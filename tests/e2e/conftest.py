@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import yaml
 from digit_rows import DigitRows, store
-from install import install
+from helm import CHART, Helm
+from install import LOCAL, NAMESPACE, RELEASE, install
 from kubectl import HOME, ROOT, Kubectl
 from objects import BUCKET, s3_folder
 from sklearn.datasets import load_digits
@@ -81,6 +82,20 @@ def release(kubectl: Kubectl) -> Iterator[None]:
     """For those who change Loopwright's release: Helm refuses two at once."""
     with one_at_a_time("release"):
         yield
+
+
+@pytest.fixture
+def helm(kubectl: Kubectl, release: None) -> Iterator[Helm]:
+    """Helm on the cluster, whose release is as it was in the end."""
+    found = Helm(kubectl.kubeconfig)
+    yield found
+    found.upgrade(RELEASE, CHART, NAMESPACE, LOCAL)
+    rolled_out(kubectl)
+
+
+def rolled_out(kubectl: Kubectl, deployment: str = RELEASE) -> None:
+    """Waits until all pods of a deployment, by default the operator's, are those of the release."""
+    kubectl.run("-n", NAMESPACE, "rollout", "status", f"deployment/{deployment}", "--timeout=600s")
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 
 import httpx
 import pytest
 import scripts
+from conftest import rolled_out
 from helm import CHART, Helm
 from install import LOCAL, NAMESPACE, RELEASE
 from kubectl import Kubectl
@@ -17,20 +17,6 @@ from auditlog import AuditLog
 from eventually import eventually
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture
-def helm(kubectl: Kubectl, release: None) -> Iterator[Helm]:
-    """Helm on the cluster, whose release is as it was in the end."""
-    found = Helm(kubectl.kubeconfig)
-    yield found
-    found.upgrade(RELEASE, CHART, NAMESPACE, LOCAL)
-    rolled_out(kubectl)
-
-
-def rolled_out(kubectl: Kubectl) -> None:
-    """Waits until all pods of the operator are those of the release."""
-    kubectl.run("-n", NAMESPACE, "rollout", "status", "deployment/loopwright", "--timeout=600s")
 
 
 def operators(kubectl: Kubectl) -> set[str]:
@@ -74,9 +60,7 @@ def test_the_console_shows_people_what_they_may_see(space: Space, helm: Helm) ->
     ):  # fmt: skip
         kubectl.run("create", *words, "-n", space.name)
     helm.upgrade(RELEASE, CHART, NAMESPACE, {**LOCAL, "console": {"enabled": True}})
-    kubectl.run(
-        "-n", NAMESPACE, "rollout", "status", "deployment/loopwright-console", "--timeout=600s"
-    )
+    rolled_out(kubectl, "loopwright-console")
     service = (kubectl.get("service", "loopwright-console", NAMESPACE) or {})["spec"]
     base = f"http://{service['clusterIP']}:{service['ports'][0]['port']}"
 

@@ -1,4 +1,7 @@
-"""Who may reach whom, judged by what the policies mean: the embedded cluster enforces none."""
+"""Who may reach whom, judged by what the policies mean.
+
+tests/e2e/test_network_policies_enforced.py has the kernel judge, in fewer cases.
+"""
 
 from __future__ import annotations
 
