@@ -18,7 +18,7 @@ from endpoints import Endpoint, Load, variant
 from helm import CHART, Helm
 from install import LOCAL, NAMESPACE, RELEASE
 from kubectl import ROOT, Kubectl
-from space import SEVERAL_PODS, Space
+from space import Space
 from visitors import Socket, Visitor, at, listening
 
 from loopwright.api import names, serving
@@ -104,8 +104,8 @@ def closed(namespace: str) -> dict[str, Any]:
     return recipe
 
 
-@SEVERAL_PODS
-@pytest.mark.usefixtures("enforced")
+# Not beside an upgrade: the new operator and this job's pods would wait for the same room.
+@pytest.mark.usefixtures("several_pods", "enforced", "release")
 def test_a_job_trains_in_a_closed_namespace_and_nobody_else_reaches_ray(
     space: Space, elsewhere: str
 ) -> None:
@@ -117,9 +117,8 @@ def test_a_job_trains_in_a_closed_namespace_and_nobody_else_reaches_ray(
     visit(space, near, far, ray, kuberay)
     space.train(
         "closed", scripts.IN_STEP, hyperparameters={"epochs": "8", "hold": "4"}, numWorkers=2,
-        # So little that another test's pod, and a rollout of the operator, have room beside it.
-        resourcesPerWorker={"cpu": "250m", "memory": "1500Mi"},
-        head={"resources": {"cpu": "400m", "memory": "2Gi"}},
+        resourcesPerWorker={"cpu": "500m", "memory": "1500Mi"},
+        head={"resources": {"cpu": "500m", "memory": "2Gi"}},
     )  # fmt: skip
     space.wait("closed", lambda s: (s.get("checkpoint") or {}).get("step", 0) >= 3)
 
