@@ -20,14 +20,14 @@ from ray.core.generated.ray_client_pb2 import ClusterInfoRequest, ClusterInfoTyp
 from ray.core.generated.ray_client_pb2_grpc import RayletDriverStub
 from space import Space
 
+from loopwright.desired.network import AGENT, DASHBOARD
+
 pytestmark = pytest.mark.e2e
 
-DASHBOARD: Final = 8265
-CLIENTS: Final = 10001
+# Of a head: its store, and where clients connect.
 GCS: Final = 6379
-AGENT: Final = 52365
+CLIENTS: Final = 10001
 PING: Final = ClusterInfoType.TypeEnum.Value("PING")
-# What a peer answers; gRPC hangs up on nobody.
 PATIENCE: Final = 30
 
 
@@ -66,20 +66,15 @@ def asked(address: str, service: type, method: str, request: Any, bearer: str) -
 def test_only_who_has_the_token_is_let_in(space: Space, head: str) -> None:
     good = token(space)
     job: dict[str, Any] = {"entrypoint": "touch /tmp/taken"}
-    with httpx.Client(base_url=f"http://{head}:{DASHBOARD}", timeout=30) as dashboard:
-
-        def ask(bearer: str | None, method: str = "GET") -> int:
-            headers = {} if bearer is None else {"Authorization": f"Bearer {bearer}"}
-            body = job if method == "POST" else None
-            return dashboard.request(method, "/api/jobs/", headers=headers, json=body).status_code
-
-        assert ask(None) == ask(None, "POST") == 401
-        assert ask("0" * len(good)) == ask("0" * len(good), "POST") == 403
-        assert ask(good) == 200
-        bearer = {"Authorization": f"Bearer {good}"}
-        known = dashboard.get("/api/jobs/", headers=bearer).json()
-        assert [one["entrypoint"] for one in known] == ["python -m loopwright.runtime"]
-    agent = httpx.get(f"http://{head}:{AGENT}/api/job_agent/jobs/", timeout=30)
+    jobs = f"http://{head}:{DASHBOARD}/api/jobs/"
+    for bearer, code in (("", 401), ("0" * len(good), 403)):
+        headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
+        assert httpx.get(jobs, headers=headers, timeout=PATIENCE).status_code == code
+        assert httpx.post(jobs, headers=headers, json=job, timeout=PATIENCE).status_code == code
+    known = httpx.get(jobs, headers={"Authorization": f"Bearer {good}"}, timeout=PATIENCE)
+    assert known.status_code == 200
+    assert [one["entrypoint"] for one in known.json()] == ["python -m loopwright.runtime"]
+    agent = httpx.get(f"http://{head}:{AGENT}/api/job_agent/jobs/", timeout=PATIENCE)
     assert agent.status_code == 401, agent.text
 
     services = {
