@@ -10,6 +10,7 @@ import re
 import shutil
 
 import host
+import network
 import pki
 import processes
 import programs
@@ -41,7 +42,6 @@ subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: "{USER}"}}]
 
 _CHAIN = re.compile(r"^:(KUBE-(?:ROUTER|NWPLCY|POD-FW)-\S+)", re.M)
 _SET = re.compile(r"^(?:inet6:)?(?:KUBE-(?:SRC|DST)|TMP)-[A-Z2-7]{16}$", re.M)
-_PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 
 
 def start() -> None:
@@ -76,15 +76,20 @@ def stop() -> None:
 
 def clear() -> None:
     """Removes its rules, chains and sets, and touches no other."""
-    if script := _removal(_filter_table()):
+    if script := _removal(network.rules("filter")):
         run("iptables-restore", "--wait", "--noflush", stdin=script)
+    destroy_sets()
+
+
+def destroy_sets() -> None:
+    """Removes its sets, which no rule may name any more."""
     for name in sets():
         run("ipset", "destroy", name)
 
 
 def sets() -> list[str]:
     """Sets of addresses that it has made."""
-    if shutil.which("ipset", path=_PATH) is None:
+    if shutil.which("ipset", path="/usr/sbin:/sbin") is None:
         return []
     return _SET.findall(run("ipset", "list", "-n"))
 
@@ -93,13 +98,7 @@ def _enforces() -> bool:
     if not processes.alive(FULL, NAME):
         raise ClusterError(f"kube-router exited; see {FULL.logs}/{NAME}.log")
     # Chains of pods, of which the cluster always has some, come with the first whole set of rules.
-    return ":KUBE-POD-FW-" in _filter_table()
-
-
-def _filter_table() -> str:
-    if shutil.which("iptables-save", path=_PATH) is None:
-        return ""
-    return run("iptables-save", "-t", "filter")
+    return ":KUBE-POD-FW-" in network.rules("filter")
 
 
 def _removal(table: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from paths import BRIDGE, ENVOY_IP, FULL, GATEWAY_IP, NODE_IP, POD_CIDR
@@ -65,6 +66,14 @@ def down() -> None:
     if former.exists():
         for key, value in json.loads(former.read_text()).items():
             _path(key).write_text(value)
+
+
+def rules(table: str) -> str:
+    """A table of iptables, as `iptables-save` shows it; empty on a machine without iptables."""
+    # Debian keeps it in a folder that a plain user's PATH lacks.
+    if shutil.which("iptables-save", path="/usr/sbin:/sbin:/usr/bin:/bin") is None:
+        return ""
+    return run("iptables-save", "-t", table)
 
 
 def _path(key: str) -> Path:

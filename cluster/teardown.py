@@ -57,7 +57,7 @@ def down(purge: bool = False) -> None:
         network.down()
         if ours:
             _remove_rules()
-            kuberouter.clear()
+            kuberouter.destroy_sets()
             _remove_cgroups()
         shutil.rmtree(FULL.state, ignore_errors=True)
         if purge:
@@ -124,21 +124,20 @@ def _unmount() -> None:
 
 
 def chains(table: str) -> list[str]:
-    """Chains that kube-proxy, the kubelet and CNI plugins make."""
-    if shutil.which("iptables-save", path="/usr/sbin:/sbin:/usr/bin:/bin") is None:
-        return []
-    return CHAINS.findall(run("iptables-save", "-t", table))
+    """Chains that kube-proxy, the kubelet, CNI plugins and kube-router make."""
+    return CHAINS.findall(network.rules(table))
 
 
 def _remove_rules() -> None:
-    """Removes kube-proxy's and the kubelet's chains and the rules that jump to them."""
+    """Removes those chains and the rules that jump to them."""
     for table in TABLES:
-        own = set(chains(table))
+        before = network.rules(table)
+        own = set(CHAINS.findall(before))
         if not own:
             continue
         kept = [
             line
-            for line in run("iptables-save", "-t", table).splitlines()
+            for line in before.splitlines()
             if not any(word in own for word in re.split(r"[ :]", line))
         ]
         run("iptables-restore", "-T", table, stdin="\n".join(kept) + "\n")
