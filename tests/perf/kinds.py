@@ -31,7 +31,6 @@ DIGEST: Final = f"sha256:{'0' * 64}"
 WRITES = Quantity("writes per object in all", "", 2)
 MADE_WRITES = Quantity("writes per object until then", "", 2)
 CPU_EACH = Quantity("CPU per object", "ms", 0)
-MEMORY_EACH = Quantity("memory per object, of the peak", "KiB", 0)
 
 
 def _ours(kind: str, name: str, **spec: Any) -> Object:
@@ -225,7 +224,6 @@ async def _measured(server: Server, replica: Replica, kind: Kind, count: int) ->
         CPU: cpu,
         CPU_EACH: 1000 * cpu / count,
         PEAK: spent.peak,
-        MEMORY_EACH: 1024 * (spent.peak - idle.peak) / count,
         P50: 1000 * latencies.quantile(0.5),
         P99: 1000 * latencies.quantile(0.99),
     }

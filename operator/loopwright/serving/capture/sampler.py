@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 # Of what waits to be read by the other process; beyond that requests are dropped.
 QUEUE_BYTES: Final = 8 << 20
+# Requests are handed over together: to wake the other process for each costs more than to store it.
+GATHER_SECONDS: Final = 0.01
 # How often to look whether what is to be kept has changed, and the process is still there.
 POLL_SECONDS: Final = 2.0
 # Between two beginnings of it.
@@ -110,8 +112,10 @@ class Keeper:
     def __init__(self, process: asyncio.subprocess.Process, metrics: CaptureMetrics) -> None:
         self._process, self._metrics = process, metrics
         self._input, self._output = process.stdin, process.stdout
-        # Requests that it has, and has told nothing of yet.
+        # Requests that it has or is about to get, and has told nothing of yet.
         self._open = 0
+        self._gathered: list[bytes] = []
+        self._bytes = 0
         self._heard = asyncio.create_task(self._listen())
 
     @classmethod
@@ -144,14 +148,19 @@ class Keeper:
         if not self.alive or self._input is None or self._input.is_closing():
             return "writer_down"
         frame = pack(record)
-        if self._input.transport.get_write_buffer_size() + len(frame) > QUEUE_BYTES:
+        unread = self._input.transport.get_write_buffer_size() + self._bytes
+        if unread + len(frame) > QUEUE_BYTES:
             return "queue_full"
-        self._input.write(frame)
+        if not self._gathered:
+            asyncio.get_running_loop().call_later(GATHER_SECONDS, self._hand_over)
+        self._gathered.append(frame)
+        self._bytes += len(frame)
         self._open += 1
         return None
 
     async def end(self) -> None:
         """Lets it store what it has, and counts what it did not."""
+        self._hand_over()
         if self._input is not None:
             self._input.close()
         try:
@@ -160,6 +169,12 @@ class Keeper:
             self._process.kill()
             await self._heard
         self._metrics.dropped["writer_lost"].inc(max(0, self._open))
+
+    def _hand_over(self) -> None:
+        """Also late, when it has ended: what is lost then is counted at the end."""
+        if self._gathered and self._input is not None and not self._input.is_closing():
+            self._input.write(b"".join(self._gathered))
+        self._gathered, self._bytes = [], 0
 
     async def _listen(self) -> None:
         """Counts what it tells, until it ends."""
