@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 from proxy import Lines, Request, WatchFault
@@ -32,48 +33,48 @@ async def duplicated(_: Request, lines: Lines) -> AsyncIterator[bytes]:
         before = line
 
 
-async def swapped(_: Request, lines: Lines) -> AsyncIterator[bytes]:
-    """Of two events that come soon after each other the second is first."""
-    queue: asyncio.Queue[bytes] = asyncio.Queue()
+@asynccontextmanager
+async def _read_ahead(lines: Lines) -> AsyncIterator[asyncio.Queue[tuple[float, bytes] | None]]:
+    """The lines with the loop's time at which each came, and None behind the last."""
+    queue: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
 
     async def read() -> None:
         async for line in lines:
-            queue.put_nowait(line)
+            queue.put_nowait((asyncio.get_running_loop().time(), line))
+        queue.put_nowait(None)
 
     reading = asyncio.create_task(read())
     try:
-        while not (reading.done() and queue.empty()):
-            first = await queue.get()
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    yield await queue.get()
-            except TimeoutError:
-                pass
-            yield first
+        yield queue
     finally:
         reading.cancel()
+
+
+async def swapped(_: Request, lines: Lines) -> AsyncIterator[bytes]:
+    """Of two events that come soon after each other the second is first."""
+    async with _read_ahead(lines) as queue:
+        while (first := await queue.get()) is not None:
+            try:
+                second = await asyncio.wait_for(queue.get(), PATIENCE)
+            except TimeoutError:
+                yield first[1]
+                continue
+            if second is not None:
+                yield second[1]
+            yield first[1]
+            if second is None:
+                return
 
 
 def late(seconds: float) -> WatchFault:
     """Every event comes so much later; those that come together stay together."""
 
     async def fault(_: Request, lines: Lines) -> Lines:
-        queue: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
-
-        async def read() -> None:
-            async for line in lines:
-                queue.put_nowait((loop.time() + seconds, line))
-            queue.put_nowait(None)
-
-        reading = asyncio.create_task(read())
-        try:
+        async with _read_ahead(lines) as queue:
             while (found := await queue.get()) is not None:
-                due, line = found
-                await asyncio.sleep(due - loop.time())
+                came, line = found
+                await asyncio.sleep(came + seconds - asyncio.get_running_loop().time())
                 yield line
-        finally:
-            reading.cancel()
 
     return fault
 
