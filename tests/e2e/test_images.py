@@ -32,8 +32,14 @@ packages = {
     # What Debian packages is the base image's: free by its guidelines, and unmodified.
     if "dist-packages" not in str(one.locate_file(""))
 }
-print(json.dumps({"packages": packages, "uid": os.getuid(), "home": bool(home)}))
+told = {one: os.environ.get(one) for one in ("ORT_DISABLE_TELEMETRY", "RAY_USAGE_STATS_ENABLED")}
+print(json.dumps({"packages": packages, "uid": os.getuid(), "home": bool(home), "told": told}))
 """
+SERVING = "localhost/loopwright/serving:dev"
+# What tells its makers where it runs and what for, unless it is told not to.
+SILENT = {
+    "onnxruntime": ("ORT_DISABLE_TELEMETRY", "1"), "ray": ("RAY_USAGE_STATS_ENABLED", "0"),
+}  # fmt: skip
 
 
 def looked_into(space: Space, image: str) -> dict[str, Any]:
@@ -59,7 +65,7 @@ def looked_into(space: Space, image: str) -> dict[str, Any]:
     return seen
 
 
-@pytest.mark.parametrize("image", [LOCAL_OPERATOR, LOCAL_RUNTIME])
+@pytest.mark.parametrize("image", [LOCAL_OPERATOR, LOCAL_RUNTIME, SERVING])
 def test_packages_are_permissive_and_none_runs_as_root(space: Space, image: str) -> None:
     seen = looked_into(space, image)
     packages: dict[str, str] = seen["packages"]
@@ -71,9 +77,13 @@ def test_packages_are_permissive_and_none_runs_as_root(space: Space, image: str)
     assert other == {}
     assert "pydantic" in packages
     assert seen["uid"] != 0
-    if image == LOCAL_OPERATOR:
-        assert not {"torch", "ray", "kserve"} & packages.keys()
-    else:
-        assert "ray" in packages
+    assert {one: seen["told"][name] for one, (name, _) in SILENT.items() if one in packages} == {
+        one: value for one, (_, value) in SILENT.items() if one in packages
+    }
+    if image == LOCAL_RUNTIME:
+        assert {"ray", "onnxruntime"} <= packages.keys()
         assert not {"kopf", "kubernetes"} & packages.keys()
         assert seen["home"]
+    else:
+        assert ("onnxruntime" in packages) == (image == SERVING)
+        assert not {"torch", "ray", "kserve"} & packages.keys()

@@ -1,5 +1,6 @@
 """Benchmarks against peers in the same run; never part of the tests."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,4 +10,6 @@ FOLDERS = (
     "operator", "tools", "tests", "tests/integration", "tests/unit", "tests/unit/monitor",
     "tests/fault",
 )  # fmt: skip
+# Nor do peers tell anybody of a benchmark.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 sys.path += [str(ROOT / folder) for folder in FOLDERS]

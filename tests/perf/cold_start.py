@@ -93,6 +93,7 @@ def _kserve(_: Models, name: str) -> Manifest:
         "name": "kserve-container",
         "image": IMAGES[KSERVE],
         "args": ["/mnt/bench/onnx/model.onnx"],
+        "env": [{"name": "ORT_DISABLE_TELEMETRY", "value": "1"}],
         "ports": [{"containerPort": 8080, "protocol": "TCP"}],
         "readinessProbe": {**ready, "periodSeconds": 2, "timeoutSeconds": 2, "failureThreshold": 1},
         "startupProbe": {**live, "periodSeconds": 1, "failureThreshold": 600},

@@ -50,6 +50,19 @@ def test_a_model_that_must_not_be_served(
     assert json.loads(server.end().splitlines()[-1])["message"] == text
 
 
+def test_nobody_is_told_what_is_served(serving: Any, tmp_path: Path) -> None:
+    """The telemetry of onnxruntime would keep what it has to send in the home folder."""
+    home = tmp_path / "home"
+    home.mkdir()
+    digest = write(tmp_path / "model", linear())
+    env = {"HOME": str(home), "XDG_CACHE_HOME": ""}
+    server = serving(env=env, model_dir=tmp_path / "model", model_digest=digest).wait_ready()
+    assert post(server).status_code == 200
+    server.terminate()
+    assert server.process.wait(60) == 0
+    assert list(home.rglob("*")) == []
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
