@@ -59,6 +59,21 @@ def s3() -> str:
     return "http://s3.s3.svc:7070"
 
 
+def kserve_logger() -> None:
+    """Lets InferenceServices have a logger: the image of KServe's agent, and what it may take."""
+    with step("addon kserve-logger"):
+        agent = {
+            "image": image_of(programs.KSERVE_AGENT),
+            "cpuRequest": "20m", "cpuLimit": "1", "memoryRequest": "32Mi", "memoryLimit": "256Mi",
+        }  # fmt: skip
+        # KServe reads both again for each pod.
+        data = {one: json.dumps(agent) for one in ("agent", "logger")}
+        kubectl(
+            "-n", "kserve", "patch", "configmap", "inferenceservice-config", "--type=merge",
+            "-p", json.dumps({"data": data}),
+        )  # fmt: skip
+
+
 def _bucket() -> Path:
     # To versitygw a bucket is a folder; making it here spares a client that signs requests.
     bucket = FULL.state / "s3" / "loopwright"

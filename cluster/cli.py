@@ -120,6 +120,11 @@ def kueue_down(_: argparse.Namespace) -> None:
     kueue.stop()
 
 
+def kserve_logger_up(_: argparse.Namespace) -> None:
+    """Let InferenceServices have KServe's logger, until the next `up`."""
+    addons.kserve_logger()
+
+
 def network_policies_up(_: argparse.Namespace) -> None:
     """Enforce NetworkPolicies, which the cluster's own network does not, by kube-router."""
     kuberouter.start()
@@ -159,6 +164,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "envoy-gateway": envoy_gateway,
     "kueue-up": kueue_up,
     "kueue-down": kueue_down,
+    "kserve-logger-up": kserve_logger_up,
     "network-policies-up": network_policies_up,
     "network-policies-down": network_policies_down,
     "peers": peers,

@@ -103,6 +103,8 @@ ENVOY_GATEWAY = Foreign(
 )
 # The same for queues.
 KUEUE = Foreign("kueue", "sigs.k8s.io/kueue@v0.17.0", "./cmd/kueue")
+# The same for KServe's logger: what it puts beside a model server.
+KSERVE_AGENT = Foreign("kserve-agent", KSERVE.module, "./cmd/agent")
 # The same for NetworkPolicies, which the cluster's own network does not enforce.
 KUBE_ROUTER = Foreign(
     "kube-router", "github.com/cloudnativelabs/kube-router/v2@v2.1.0", "./cmd/kube-router"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from loopwright.serving import metrics, settings
 
@@ -36,13 +37,21 @@ The process ends with 1, and the container's termination message is one line: a 
 what to do.
 """
 
+COLLECTOR = """
+## The collector of KServe's events
+
+`python -m loopwright.serving.capture.collector` is for
+[servers of others](../guides/capture.md#servers-of-others). It has the metrics of data capture
+above, and these. The labels `endpoint` and `variant` are the InferenceService and its component.
+"""
+
 
 def text() -> str:
     """The page."""
-    lines = ["| variable | flag | default | |", "| --- | --- | --- | --- |", *_settings()]
-    page = [HEAD, *lines, METRICS, "| metric | type | labels | |", "| --- | --- | --- | --- |"]
-    page += _metrics()
+    page = [HEAD, *_settings(settings.Settings), METRICS, *_metrics(metrics.DESCRIBED)]
     page += [REASONS, *(f"- `{reason}`" for reason in reasons())]
+    page += [COLLECTOR, *_settings(settings.CollectorSettings), ""]
+    page += _metrics(metrics.COLLECTOR)
     return "\n".join(page) + "\n"
 
 
@@ -53,15 +62,17 @@ def reasons() -> list[str]:
     return sorted({*found, settings.INVALID})
 
 
-def _settings() -> Iterator[str]:
-    for name, default, help in settings.described():
+def _settings(of: type[Any]) -> Iterator[str]:
+    yield from ("| variable | flag | default | |", "| --- | --- | --- | --- |")
+    for name, default, help in settings.described(of):
         value = str(default).lower() if isinstance(default, bool) else default
         shown = "" if default == "" else f"`{value}`"
         yield f"| `LOOPWRIGHT_{name.upper()}` | `--{name}` | {shown} | {help} |"
 
 
-def _metrics() -> Iterator[str]:
-    for one in metrics.DESCRIBED:
+def _metrics(described: Iterable[metrics.Described]) -> Iterator[str]:
+    yield from ("| metric | type | labels | |", "| --- | --- | --- | --- |")
+    for one in described:
         own = ", ".join(f"`{label}`" for label in one.labels)
         yield f"| `{one.name}` | {one.kind.__name__.lower()} | {own} | {one.help} |"
 

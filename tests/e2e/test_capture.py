@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
 import time
 from typing import Any
 
 import httpx
-import pyarrow.parquet as pq
 import pytest
+from captures import Captures
 from endpoints import Endpoint, variant
 from objects import s3_folder
-from pyarrow import fs
 from space import Space
 
 from eventually import eventually
@@ -20,34 +18,6 @@ from eventually import eventually
 pytestmark = [pytest.mark.e2e, pytest.mark.extended]
 
 ROWS = 40
-
-
-class Captures:
-    """What is in the bucket below a folder."""
-
-    def __init__(self, bucket: fs.S3FileSystem, root: str) -> None:
-        self._bucket, self._root = bucket, root
-
-    def files(self, below: str = "") -> list[str]:
-        """Paths of all files."""
-        selector = fs.FileSelector(f"{self._root}{below}", recursive=True, allow_not_found=True)
-        found = self._bucket.get_file_info(selector)
-        return sorted(one.path for one in found if one.type == fs.FileType.File)
-
-    def rows(self) -> dict[str, dict[str, Any]]:
-        """Captured requests, by id."""
-        tables = []
-        for path in self.files("/digits"):
-            if not path.endswith(".parquet") or "/year=2020/" in path:
-                continue
-            with self._bucket.open_input_stream(path) as stream:
-                tables.append(pq.read_table(io.BytesIO(stream.read())))
-        return {row["request_id"]: row for table in tables for row in table.to_pylist()}
-
-    def put(self, name: str) -> None:
-        """Makes a file."""
-        with self._bucket.open_output_stream(f"{self._root}/{name}") as stream:
-            stream.write(b"x")
 
 
 def ask(url: str, name: str, ids: list[str]) -> None:
@@ -69,7 +39,8 @@ def test_requests_end_up_in_the_bucket_and_a_change_needs_no_rollout(
 ) -> None:
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s3-credentials"}}
     space.apply({**secret, "stringData": s3})
-    captures = Captures(s3_folder(s3, space.kubectl), f"loopwright/{space.name}/captures")
+    root = f"loopwright/{space.name}/captures"
+    captures = Captures(s3_folder(s3, space.kubectl), root, "digits")
     destination = {
         "uri": f"s3://loopwright/{space.name}/captures",
         "secretRef": {"name": "s3-credentials"},

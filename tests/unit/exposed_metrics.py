@@ -16,7 +16,7 @@ from prometheus_client.core import GaugeMetricFamily
 from loopwright import endpoint_metrics, metrics
 from loopwright.kube.cache import Cache
 from loopwright.monitor.service import Figures
-from loopwright.serving.metrics import DESCRIBED, LABELS
+from loopwright.serving.metrics import COLLECTOR, DESCRIBED, LABELS
 
 Labels = frozenset[str]
 
@@ -76,9 +76,9 @@ def monitor() -> dict[str, Labels]:
 
 
 def server() -> dict[str, Labels]:
-    """Those of the model server."""
+    """Those of the model server, and of the collector of KServe's events."""
     found: dict[str, Labels] = {}
-    for one in DESCRIBED:
+    for one in (*DESCRIBED, *COLLECTOR):
         found |= _named(one.kind, one.name, (*LABELS, *one.labels))
     return found
 

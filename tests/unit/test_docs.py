@@ -20,7 +20,7 @@ from doc_pages import CURRENT, DOCS, ROOT, blocks, explained, named, pages, with
 
 from loopwright.api import kinds, names
 from loopwright.metrics import FIGURES
-from loopwright.serving.settings import described
+from loopwright.serving.settings import CollectorSettings, described
 from loopwright.settings import Settings
 
 CODE = ROOT / "operator" / "loopwright"
@@ -41,13 +41,14 @@ THEIRS = re.compile(r"^\|[^|]*\|", re.MULTILINE)
 KINDS = {kind.name: kind.model for kind in kinds.KINDS}
 # Kinds of others that pages and examples show.
 FOREIGN = {
-    ("kubeflow.org/v1beta1", "Experiment"), ("kueue.x-k8s.io/v1beta1", "LocalQueue"),
-    ("networking.k8s.io/v1", "NetworkPolicy"),
+    ("apps/v1", "Deployment"), ("kubeflow.org/v1beta1", "Experiment"),
+    ("kueue.x-k8s.io/v1beta1", "LocalQueue"), ("networking.k8s.io/v1", "NetworkPolicy"),
     ("monitoring.coreos.com/v1", "PodMonitor"), ("monitoring.coreos.com/v1", "ServiceMonitor"),
     ("ray.io/v1", "RayJob"), ("sagemaker.services.k8s.aws/v1alpha1", "TrainingJob"),
     ("serving.kserve.io/v1beta1", "InferenceService"),
     ("trainer.kubeflow.org/v1alpha1", "TrainJob"),
     ("v1", "ConfigMap"), ("v1", "PersistentVolumeClaim"), ("v1", "ResourceQuota"), ("v1", "Secret"),
+    ("v1", "Service"),
 }  # fmt: skip
 VALUES = json.loads((chart_reference.CHART / "values.schema.json").read_text())
 
@@ -182,7 +183,8 @@ def test_python_uses_what_there_is(page: Path) -> None:
 
 @pages()
 def test_variables_exist(page: Path) -> None:
-    server = {f"LOOPWRIGHT_{name.upper()}" for name, _, _ in described()}
+    told = (*described(), *described(CollectorSettings))
+    server = {f"LOOPWRIGHT_{name.upper()}" for name, _, _ in told}
     known = set(VARIABLE.findall(SOURCE)) | settings() | server
     assert set(VARIABLE.findall(page.read_text())) <= known
 

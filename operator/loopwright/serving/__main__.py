@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
         logs.configure(settings.log_level)
         _serve(settings)
     except CannotServe as error:
-        _tell(str(error))
+        tell(str(error))
         return 1
     return 0
 
@@ -39,7 +39,7 @@ def _serve(settings: Settings) -> None:
     uvloop.run(serve(Service.of(settings, load(settings))))
 
 
-def _tell(why: str) -> None:
+def tell(why: str) -> None:
     """Leaves the reason where Kubernetes shows it: the container's termination message."""
     logger.error("%s", why)
     path = Path(os.environ.get("LOOPWRIGHT_TERMINATION_LOG", "/dev/termination-log"))

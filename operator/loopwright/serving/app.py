@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
 from loopwright.api import serving
 from loopwright.serving import v1, v2
+from loopwright.serving.asgi import (
+    JSON,
+    JSON_HEADERS,
+    TEXT_HEADERS,
+    Gone,
+    Headers,
+    Message,
+    Receive,
+    Send,
+    error_body,
+    read_body,
+    respond,
+)
 from loopwright.serving.errors import Refused
 from loopwright.serving.feedback import MAX_BYTES
-from loopwright.serving.metrics import CONTENT_TYPE_LATEST
-from loopwright.serving.service import REQUEST_ID, Gone, Service, request_id
+from loopwright.serving.service import REQUEST_ID, Service, request_id
 from loopwright.sketch import CONTENT_TYPE
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Headers = Mapping[bytes, bytes]
 Answer = tuple[bytes, list[tuple[bytes, bytes]]]
 """Body and headers."""
 Work = Callable[[Headers, bytes, str], Awaitable[Answer]]
 """From a request's headers, body and id to its answer."""
 
-JSON: Final = b"application/json"
 BINARY: Final = b"application/octet-stream"
-JSON_HEADERS: Final = [(b"content-type", JSON)]
-TEXT_HEADERS: Final = [(b"content-type", CONTENT_TYPE_LATEST.encode())]
 SKETCH: Final = [(b"content-type", CONTENT_TYPE.encode())]
 JSON_LENGTH: Final = b"inference-header-content-length"
 PROXIES: Final = frozenset({b"x-forwarded-for", b"forwarded", b"via", b"x-envoy-external-address"})
 ID: Final = REQUEST_ID.encode()
 FEEDBACK_ID: Final = serving.FEEDBACK_ID.encode()
-# A body that takes longer is given up, or slow clients could take all places.
-BODY_SECONDS: Final = 30.0
 _MODEL_PATH = re.compile(r"/v[12]/models/([^/:]+)(?:/versions/([^/:]+))?(?:[/:]\w+)?")
 
 
@@ -114,12 +116,12 @@ class App:
         """Counts what a client says of answers."""
         try:
             _check_type(headers, JSON)
-            body = await self._body(headers, receive, MAX_BYTES)
+            body = await read_body(headers, receive, MAX_BYTES)
             counted = self._service.feedback.take(body)
         except Gone:
             return
         except Refused as refusal:
-            await self._send(send, refusal.status, _error(refusal.message), JSON_HEADERS)
+            await self._send(send, refusal.status, error_body(refusal.message), JSON_HEADERS)
             return
         await self._send(send, 200, orjson.dumps({"counted": counted}), JSON_HEADERS)
 
@@ -152,7 +154,7 @@ class App:
         taken = self._service.taken(id, protocol)
 
         async def whole() -> Answer:
-            body = await self._body(headers, receive, self._service.settings.max_body_bytes)
+            body = await read_body(headers, receive, self._service.settings.max_body_bytes)
             if taken is not None:
                 taken.request(body, headers.get(JSON_LENGTH))
             return await work(headers, body, id)
@@ -161,7 +163,7 @@ class App:
             status, answer = await self._service.answer(protocol, id, whole)
         except Gone:
             return
-        body, found = (_error(answer), JSON_HEADERS) if isinstance(answer, str) else answer
+        body, found = (error_body(answer), JSON_HEADERS) if isinstance(answer, str) else answer
         if status == 503:
             found = [*found, (b"retry-after", b"1")]
         named = [(ID, id.encode()), (FEEDBACK_ID, self._service.feedback.id(id).encode())]
@@ -169,42 +171,12 @@ class App:
         if taken is not None:
             taken.answered(status, body, dict(found).get(JSON_LENGTH))
 
-    async def _body(self, headers: Headers, receive: Receive, limit: int) -> bytes:
-        """The request's body.
-
-        Args:
-            limit: Bytes that it may have.
-
-        Raises:
-            Refused: it is too large, or takes too long.
-            Gone: the client has closed the connection.
-        """
-        length = headers.get(b"content-length", b"0")
-        parts, size = [], int(length) if length.isdigit() else 0
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                more, found = True, 0
-                while more:
-                    if max(size, found) > limit:
-                        raise Refused(f"the body is larger than {limit} bytes", 413)
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise Gone
-                    parts.append(message.get("body", b""))
-                    found += len(parts[-1])
-                    more = message.get("more_body", False)
-        except TimeoutError as error:
-            raise Refused(f"the body did not arrive within {BODY_SECONDS:g} s", 408) from error
-        if found > limit:
-            raise Refused(f"the body is larger than {limit} bytes", 413)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
     async def _refuse(self, path: str, send: Send) -> None:
         """Says why there is nothing at a path, or not with this method."""
         if path in self._gets or path in self._posts or path == serving.FEEDBACK_PATH:
             allowed = "GET" if path in self._gets else "POST"
             headers = [*JSON_HEADERS, (b"allow", allowed.encode())]
-            await self._send(send, 405, _error(f"use {allowed}"), headers)
+            await self._send(send, 405, error_body(f"use {allowed}"), headers)
             return
         message = f"there is nothing at {path}"[:1000]
         if match := _MODEL_PATH.fullmatch(path):
@@ -212,17 +184,12 @@ class App:
                 self._service.check_model(match[1], match[2] or "")
             except Refused as refusal:
                 message = refusal.message
-        await self._send(send, 404, _error(message), JSON_HEADERS)
+        await self._send(send, 404, error_body(message), JSON_HEADERS)
 
     async def _send(
         self, send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]
     ) -> None:
-        all_headers = [*headers, (b"content-length", str(len(body)).encode())]
-        if not self._service.ready:
-            # Clients that keep connections shall open the next one to another pod.
-            all_headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": status, "headers": all_headers})
-        await send({"type": "http.response.body", "body": body})
+        await respond(send, status, body, headers, stays=self._service.ready)
 
 
 def forwarded(headers: Iterable[tuple[bytes, bytes]]) -> bool:
@@ -233,10 +200,6 @@ def forwarded(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 def _fixed(answer: object) -> Callable[[], tuple[int, bytes]]:
     body = orjson.dumps(answer)
     return lambda: (200, body)
-
-
-def _error(message: str) -> bytes:
-    return orjson.dumps({"error": message})
 
 
 def _check_type(headers: Headers, expected: bytes) -> None:

@@ -6,11 +6,9 @@ gave the answer, whoever gets feedback counts it under that, and the endpoint's 
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import re
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -20,13 +18,12 @@ import orjson
 from loopwright.api.experiment import FEEDBACK_NAME
 from loopwright.api.feedback import MAX_SERIES, FeedbackCounts, FeedbackSnapshot
 from loopwright.serving.errors import Refused
+from loopwright.serving.seen import Seen
 
 MAX_BYTES: Final = 1 << 18
 MAX_ITEMS: Final = 1000
 # Squares of more would lose what is added to them.
 LARGEST: Final = 1e9
-# Newest items that are told from ones that come again: half a megabyte.
-REMEMBERED: Final = 1 << 16
 FIELDS: Final = frozenset({"id", "name", "value"})
 _NAME: Final = re.compile(FEEDBACK_NAME)
 _ID: Final = re.compile(r"((?:[a-z][-a-z0-9]{0,15}|-)\.(?:[0-9a-f]{8}|-))\.[!-~]{1,128}")
@@ -72,8 +69,7 @@ class Feedback:
         """What its ids begin with."""
         self._process = os.urandom(8).hex()
         self._sums: dict[tuple[str, str], _Sums] = {}
-        # Each item has one place, where it displaces another.
-        self._seen = array("Q", bytes(8 * REMEMBERED))
+        self._seen = Seen()
 
     def id(self, request: str) -> str:
         """What feedback about an answer has to name."""
@@ -93,7 +89,7 @@ class Feedback:
             )
         counted = 0
         for one in items:
-            if self._known(one):
+            if self._seen.again(f"{one.name} {one.id}"):
                 continue
             self._sums.setdefault((one.name, one.about), _Sums()).add(one.value)
             counted += 1
@@ -106,16 +102,6 @@ class Feedback:
             for (name, about), sums in self._sums.items()
         ]
         return FeedbackSnapshot(process=self._process, own=self.own, counts=counts)
-
-    def _known(self, item: Item) -> bool:
-        """Whether it came before, as far as is remembered; it is remembered now."""
-        digest = hashlib.blake2b(f"{item.name} {item.id}".encode(), digest_size=8).digest()
-        mark = int.from_bytes(digest) or 1
-        place = mark % REMEMBERED
-        if self._seen[place] == mark:
-            return True
-        self._seen[place] = mark
-        return False
 
 
 def parse(body: bytes) -> list[Item]:

@@ -91,6 +91,23 @@ FAILING: Final = Described(
 )
 CAPTURE: Final = (CAPTURED, DROPPED, UPLOADS, FAILING)
 DESCRIBED: Final = (REQUESTS, SECONDS, IN_FLIGHT, BATCH_ROWS, MODEL_INFO, *CAPTURE)
+EVENTS: Final = Described(
+    "loopwright_collector_events_total", Counter, "Events that were taken, also beyond the sample"
+)
+REFUSED: Final = Described(
+    "loopwright_collector_refused_total",
+    Counter,
+    "Events that were refused: 400 malformed, 403 of others, 408 too slow, 413 too large,"
+    " 415 not in binary mode, 503 too many at once, or nothing is to be kept",
+    ("code",),
+)
+UNPAIRED: Final = Described(
+    "loopwright_collector_unpaired_total",
+    Counter,
+    "Rows of one event alone, request or response, because no other came in time",
+    ("event",),
+)
+COLLECTOR: Final = (EVENTS, REFUSED, UNPAIRED)
 DROPS: Final = ("queue_full", "writer_down", "writer_lost", "upload_failed")
 
 
@@ -154,3 +171,25 @@ class CaptureMetrics:
             one: uploads.labels(*own, one) for one in ("ok", "failed")
         }
         self.failing: Gauge = FAILING.make(registry).labels(*own)
+
+
+class CollectorMetrics:
+    """Those of a collector of KServe's events, in a registry of their own."""
+
+    def __init__(self, own: tuple[str, str]) -> None:
+        disable_created_metrics()
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.capture = CaptureMetrics(self.registry, own)
+        self.events: Counter = EVENTS.make(self.registry).labels(*own)
+        refused, unpaired = REFUSED.make(self.registry), UNPAIRED.make(self.registry)
+        self.refused: dict[int, Counter] = {
+            one: refused.labels(*own, str(one)) for one in (400, 403, 408, 413, 415, 503)
+        }
+        self.unpaired: dict[str, Counter] = {
+            one: unpaired.labels(*own, one) for one in ("request", "response")
+        }
+
+    def text(self) -> bytes:
+        """In Prometheus' format."""
+        return generate_latest(self.registry)

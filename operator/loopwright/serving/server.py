@@ -8,6 +8,7 @@ import logging
 import socket
 from collections.abc import Coroutine
 from types import FrameType
+from typing import Any, Protocol
 
 import uvicorn
 
@@ -22,14 +23,41 @@ logger = logging.getLogger(__name__)
 KEEP_ALIVE_SECONDS = 120
 
 
+class Drains(Protocol):
+    """How long an application goes on after a signal."""
+
+    @property
+    def drain_seconds(self) -> float:
+        """Until it takes no more requests."""
+
+    @property
+    def drain_timeout_seconds(self) -> float:
+        """Until those that it has taken are given up."""
+
+
+class Served(Protocol):
+    """What an application answers for."""
+
+    ready: bool
+
+    @property
+    def settings(self) -> Drains:
+        """Its settings."""
+
+
 class HttpServer(uvicorn.Server):
     """uvicorn, except that a signal makes it drain before it stops."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, app: Any, service: Served) -> None:
+        """
+        Args:
+            app: An ASGI application.
+            service: Is told that no more requests are wanted.
+        """
         settings = service.settings
         super().__init__(
             uvicorn.Config(
-                App(service),
+                app,
                 http="httptools",
                 loop="uvloop",
                 ws="none",
@@ -70,8 +98,8 @@ async def serve(service: Service) -> None:
     """
     if service.capture is not None:
         await service.capture.start()
-    server = HttpServer(service)
-    servers = [server.serve([_listener(service.settings.http_port)])]
+    server = HttpServer(App(service), service)
+    servers = [server.serve([listener(service.settings.http_port)])]
     if service.settings.grpc_port:
         servers.append(await _serve_grpc(service, server))
     # What is there now stays: collecting garbage need not look at it again.
@@ -103,8 +131,12 @@ async def _serve_grpc(service: Service, server: HttpServer) -> Coroutine[None, N
     return end()
 
 
-def _listener(port: int) -> socket.socket:
-    """Listens on all addresses of the pod, whose network may have IPv4, IPv6 or both."""
+def listener(port: int) -> socket.socket:
+    """Listens on all addresses of the pod, whose network may have IPv4, IPv6 or both.
+
+    Raises:
+        CannotServe: the port is taken.
+    """
     try:
         if socket.has_dualstack_ipv6():
             return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from loopwright import __version__
+from loopwright.serving.asgi import Gone
 from loopwright.serving.batching import Batcher
 from loopwright.serving.capture.sampler import Capture, Taken
 from loopwright.serving.counting import Counting, sketch_of
@@ -30,10 +31,6 @@ REQUEST_ID: Final = "x-request-id"
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 BAD_REQUEST: Final = 400
 _EXTENSIONS: Final = ["binary_tensor_data"]
-
-
-class Gone(Exception):
-    """The client has closed the connection."""
 
 
 @dataclass

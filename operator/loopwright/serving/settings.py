@@ -1,4 +1,4 @@
-"""The server's settings: each a LOOPWRIGHT_* variable and a flag; flags win."""
+"""Settings: each a LOOPWRIGHT_* variable and a flag; flags win."""
 
 from __future__ import annotations
 
@@ -7,21 +7,62 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Final, NoReturn
+from typing import Any, ClassVar, Final, NoReturn, Self
 
-from loopwright.api import serving
+from loopwright.api import names, serving
 from loopwright.serving.errors import CannotServe
 
 INVALID: Final = "SettingsInvalid"
+COMPONENTS: Final = ("predictor", "transformer", "explainer")
 
 
 def _setting(default: Any, help: str) -> Any:
     return field(default=default, metadata={"help": help})
 
 
+class Told:
+    """Settings of a program: the field `x_y` is the variable LOOPWRIGHT_X_Y and the flag --x_y."""
+
+    program: ClassVar[str]
+    """What is run as `python -m`."""
+    least: ClassVar[Mapping[str, int]] = {}
+    """Of numbers that may be less than 1, though that is not their default."""
+
+    log_level: str
+
+    @classmethod
+    def load(cls, argv: Sequence[str], env: Mapping[str, str] = os.environ) -> Self:
+        """Settings of a command line and an environment.
+
+        Raises:
+            CannotServe: a value is wrong; the message names its flag.
+        """
+        parser = _Parser(prog=f"python -m {cls.program}", allow_abbrev=False)
+        for name, default, text in described(cls):
+            convert = _flag if isinstance(default, bool) else type(default)
+            parser.add_argument(f"--{name}", type=convert, default=default, help=text)
+        given = [
+            f"--{name}={env[variable]}"
+            for name, _, _ in described(cls)
+            if (variable := f"LOOPWRIGHT_{name.upper()}") in env
+        ]
+        return cls(**vars(parser.parse_args([*given, *argv])))
+
+    def __post_init__(self) -> None:
+        for name, default, _ in described(type(self)):
+            value, least = getattr(self, name), self.least
+            if isinstance(default, int | float) and not value >= least.get(name, int(default > 0)):
+                raise CannotServe(INVALID, f"--{name} must not be {value}")
+        if self.log_level not in logging.getLevelNamesMapping():
+            raise CannotServe(INVALID, f"--log_level must not be {self.log_level!r}; use INFO")
+
+
 @dataclass(frozen=True)
-class Settings:
-    """The field `x_y` is the variable LOOPWRIGHT_X_Y and the flag --x_y."""
+class Settings(Told):
+    """The model server's."""
+
+    program = "loopwright.serving"
+    least: ClassVar = {"threads": 0, "grpc_port": 0, "drain_seconds": 0, "max_latency_ms": 0}
 
     model_name: str = _setting("model", "name in URLs and requests")
     model_version: str = _setting("", "version that clients are told of, and may ask for")
@@ -59,36 +100,44 @@ class Settings:
     drain_timeout_seconds: float = _setting(20.0, "how long requests may then take to finish")
     log_level: str = _setting("INFO", "least level of log lines")
 
-    @classmethod
-    def load(cls, argv: Sequence[str], env: Mapping[str, str] = os.environ) -> Settings:
-        """Settings of a command line and an environment.
-
-        Raises:
-            CannotServe: a value is wrong; the message names its flag.
-        """
-        parser = _Parser(prog="python -m loopwright.serving", allow_abbrev=False)
-        for name, default, text in described():
-            convert = _flag if isinstance(default, bool) else type(default)
-            parser.add_argument(f"--{name}", type=convert, default=default, help=text)
-        given = [
-            f"--{name}={env[variable]}"
-            for name, _, _ in described()
-            if (variable := f"LOOPWRIGHT_{name.upper()}") in env
-        ]
-        return cls(**vars(parser.parse_args([*given, *argv])))
-
     def __post_init__(self) -> None:
-        least = {"threads": 0, "grpc_port": 0, "drain_seconds": 0, "max_latency_ms": 0}
-        for name, default, _ in described():
-            value = getattr(self, name)
-            if isinstance(default, int | float) and not value >= least.get(name, int(default > 0)):
-                raise CannotServe(INVALID, f"--{name} must not be {value}")
-        if self.log_level not in logging.getLevelNamesMapping():
-            raise CannotServe(INVALID, f"--log_level must not be {self.log_level!r}; use INFO")
+        super().__post_init__()
         if not self.endpoint:
             object.__setattr__(self, "endpoint", self.model_name)
         if not self.threads:
             object.__setattr__(self, "threads", cpus())
+
+
+@dataclass(frozen=True)
+class CollectorSettings(Told):
+    """Those of the collector of KServe's events."""
+
+    program = "loopwright.serving.capture.collector"
+    least: ClassVar = {"drain_seconds": 0}
+
+    capture_config: str = _setting(
+        f"{names.CAPTURE_CONFIG_DIR}/{names.CAPTURE_KEY}",
+        "file that says what to keep, and of which InferenceService; what to keep may change",
+    )
+    component: str = _setting(
+        COMPONENTS[0], f"part of the InferenceService: {', '.join(COMPONENTS)}; column `variant`"
+    )
+    http_port: int = _setting(serving.HTTP_PORT, "events, probes and metrics")
+    wait_seconds: float = _setting(
+        60.0, "how long a request waits for its answer, and an answer for its request"
+    )
+    max_body_bytes: int = _setting(4 << 20, "larger events are answered with 413")
+    drain_seconds: float = _setting(
+        5.0, "how long events are still taken after SIGTERM, while the pod is not ready"
+    )
+    drain_timeout_seconds: float = _setting(5.0, "how long events that have begun may then take")
+    log_level: str = _setting("INFO", "least level of log lines")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.component not in COMPONENTS:
+            known = ", ".join(COMPONENTS)
+            raise CannotServe(INVALID, f"--component must not be {self.component!r}; use {known}")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -96,9 +145,9 @@ class _Parser(argparse.ArgumentParser):
         raise CannotServe(INVALID, f"{message}; see --help, and the variables LOOPWRIGHT_*")
 
 
-def described() -> Iterator[tuple[str, Any, str]]:
-    """Name, default and meaning of every setting."""
-    for one in fields(Settings):
+def described(of: type[Any] = Settings) -> Iterator[tuple[str, Any, str]]:
+    """Name, default and meaning of every setting, by default of the model server."""
+    for one in fields(of):
         yield one.name, one.default, one.metadata["help"]
 
 

@@ -11,13 +11,18 @@ import pytest
 from fuzzing import altered, damaged, documents, fuzzed, text
 from google.protobuf.message import DecodeError
 from hypothesis import strategies as st
+from kserve_events import headers as event_headers
+from prometheus_client import CollectorRegistry
 
 from loopwright.serving import grpc_server, v1, v2
 from loopwright.serving import open_inference_pb2 as messages
 from loopwright.serving.app import _check_type, _json_length, forwarded
-from loopwright.serving.capture import bodies
+from loopwright.serving.capture import bodies, events
+from loopwright.serving.capture.frames import Body, Record
+from loopwright.serving.capture.pairing import Pairs
 from loopwright.serving.errors import Refused
 from loopwright.serving.feedback import Feedback
+from loopwright.serving.metrics import UNPAIRED
 from loopwright.serving.quality.values import Unreadable, answers
 from loopwright.serving.service import request_id
 from loopwright.serving.signature import Signature
@@ -244,3 +249,59 @@ def test_captured_answers(document: Any, numbers: bool, output: str | None) -> b
         return False
     assert all(one is None or isinstance(one, float | str) for one in found)
     return True
+
+
+NOW = 1_796_126_400.0
+OWNER = events.Owner("loans", "n", "predictor")
+EVENT = {
+    name.lower().encode(): value.encode() for name, value in event_headers("a", at=NOW).items()
+}
+VALUES = [
+    b"", b"a", b"a b", b"n", b"1.0", b"0.3", b"application/cloudevents+json", b"NaN", b"\xff",
+    events.RESPONSE.encode(), b"0001-01-01T00:00:00+23:59", b"9999-12-31T23:59:59-23:59",
+    b"2026-12-01T12:00:60Z", b"2026-12-01t12:00:00z", "\u0661".encode() * 20, b"9" * 5000,
+]  # fmt: skip
+
+
+@fuzzed(
+    "events of KServe's logger",
+    examples=200,
+    changed=st.dictionaries(
+        st.sampled_from(sorted(EVENT)),
+        st.one_of(st.sampled_from([None, *VALUES]), damaged([*EVENT.values()])),
+        max_size=3,
+    ),
+)
+def test_events(changed: dict[bytes, bytes | None]) -> bool:
+    sent = {name: value for name, value in (EVENT | changed).items() if value is not None}
+    try:
+        event = events.read(sent, OWNER, NOW)
+    except Refused as refusal:
+        assert refusal.status in (400, 403, 415)
+        assert len(refusal.message) < 2048
+        return False
+    assert request_id(event.id) == event.id
+    assert -events.PAST <= event.time - NOW <= events.FUTURE
+    return True
+
+
+HALVES = st.tuples(
+    st.sampled_from("ab"), st.sampled_from([events.REQUEST, events.RESPONSE]), st.integers(0, 3)
+)
+
+
+@fuzzed("pairs of events", examples=200, sent=st.lists(HALVES, max_size=12))
+def test_each_event_is_in_one_row(sent: list[tuple[str, str, int]]) -> bool:
+    rows: list[Record] = []
+    counter = UNPAIRED.make(CollectorRegistry())
+    unpaired = {one: counter.labels("e", "v", one) for one in ("request", "response")}
+    pairs = Pairs(rows.append, unpaired, 60.0)
+    for id, type, second in sent:
+        content = f"{id}{second}{type}".encode()
+        event = events.Event(id, type, NOW + second, str(second))
+        pairs.take(event, Body(bodies.JSON, len(content), content))
+    pairs.end()
+    found = [one.content for row in rows for one in (row.request, row.response) if one.content]
+    assert sorted(found) == sorted({f"{id}{second}{type}".encode() for id, type, second in sent})
+    assert all(row.seconds is None or row.seconds >= 0 for row in rows)
+    return len(rows) < len(sent)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from model_folders import linear, lookup
 
-from loopwright.serving import app
+from loopwright.serving import asgi
 from loopwright.serving.app import App
 
 PREDICT = "/v1/models/m:predict"
@@ -136,7 +136,7 @@ async def test_a_body_that_is_too_large(calling: Any) -> None:
 
 
 async def test_a_body_that_does_not_come(calling: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "BODY_SECONDS", 0.01)
+    monkeypatch.setattr(asgi, "BODY_SECONDS", 0.01)
     async with calling(linear()) as client:
         never = asyncio.Event()
 

@@ -13,9 +13,9 @@ from model_folders import linear
 
 from loopwright.api.feedback import MAX_SERIES, FeedbackSnapshot
 from loopwright.api.serving import FEEDBACK_ID, FEEDBACK_PATH
-from loopwright.serving import feedback as module
+from loopwright.serving import seen
 from loopwright.serving.errors import Refused
-from loopwright.serving.feedback import Feedback, parse
+from loopwright.serving.feedback import MAX_BYTES, Feedback, parse
 from loopwright.serving.grpc_server import NAME, GrpcServer
 from loopwright.serving.open_inference_pb2 import ModelInferRequest, ModelInferResponse
 
@@ -83,7 +83,7 @@ async def test_bad_feedback_is_refused_in_one_line(calling: Any) -> None:
         assert answer.json()["error"] == (
             "id must be what the header X-Feedback-Id of the answer says"
         )
-        large = await client.post(FEEDBACK_PATH, content=b" " * (module.MAX_BYTES + 1))
+        large = await client.post(FEEDBACK_PATH, content=b" " * (MAX_BYTES + 1))
         assert large.status_code == 413
         text = {"content-type": "text/plain"}
         assert (await client.post(FEEDBACK_PATH, content=b"{}", headers=text)).status_code == 400
@@ -160,12 +160,12 @@ def test_a_request_counts_once_for_each_name() -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "REMEMBERED", 1 << 8)
+    monkeypatch.setattr(seen, "REMEMBERED", 1 << 8)
     feedback = Feedback("main", "")
-    size = sys.getsizeof(feedback._seen)
+    size = sys.getsizeof(feedback._seen._marks)
     for start in range(0, 100_000, 1000):
         feedback.take(body(*(item(start + number) for number in range(1000))))
-    assert sys.getsizeof(feedback._seen) == size
+    assert sys.getsizeof(feedback._seen._marks) == size
     # What came long ago is forgotten, what came last is not.
     assert feedback.take(body(item(99_999))) == 0
     assert feedback.take(body(*(item(number) for number in range(1000)))) > 900

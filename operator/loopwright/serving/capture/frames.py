@@ -36,8 +36,9 @@ class Record:
     time: float
     """When its head arrived, in seconds since the epoch."""
     protocol: str
-    status: int
-    seconds: float
+    status: int | None
+    """None, and so is the time, if the answer was not seen, or the request."""
+    seconds: float | None
     request: Body
     response: Body
 

@@ -29,11 +29,13 @@ class Origin:
     model_version: str
     model_digest: str
     pod: str
+    resource: str = "modelendpoints"
+    """Of which kind the endpoint is."""
 
     @property
     def source(self) -> str:
         """As CloudEvents name what an event comes from."""
-        return f"/namespaces/{self.namespace}/modelendpoints/{self.endpoint}/{self.variant}"
+        return f"/namespaces/{self.namespace}/{self.resource}/{self.endpoint}/{self.variant}"
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,10 @@ class Row:
     """Name of the ModelVersion, if the model is registered."""
     model_digest: str
     protocol: str
-    """v1, v2 or grpc."""
-    status: int
-    """Of HTTP, for gRPC too."""
-    latency_seconds: float
+    """v1, v2 or grpc; http of what another server has answered."""
+    status: int | None
+    """Of HTTP, for gRPC too; None if another server's answer was not seen."""
+    latency_seconds: float | None
     request: str | None
     """JSON; None if it is not wanted, too large, or cannot be read."""
     request_bytes: int

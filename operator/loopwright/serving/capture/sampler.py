@@ -18,7 +18,7 @@ from typing import Any, Final
 import orjson
 
 from loopwright.api import names
-from loopwright.api.capture import CaptureConfig
+from loopwright.api.capture import CaptureConfig, DataCapture
 from loopwright.serving.capture import bodies
 from loopwright.serving.capture.frames import NOTHING, Body, Record, pack
 from loopwright.serving.capture.layout import Origin
@@ -51,6 +51,29 @@ def chosen(id: str, percent: int) -> bool:
     return number * 100 < percent * _WHOLE
 
 
+def pod() -> str:
+    """The name of this pod."""
+    return os.environ.get("HOSTNAME") or socket.gethostname()
+
+
+def kept(capture: DataCapture, content: bytes, json_length: bytes | None, unwanted: str) -> Body:
+    """A body, with its content if that is to be kept.
+
+    Args:
+        json_length: What its header says of a body that is not only JSON.
+        unwanted: The mode in which it is not.
+    """
+    found = content if _wanted(capture, len(content), unwanted) else None
+    if json_length is None:
+        return Body(bodies.JSON, len(content), found)
+    length = int(json_length) if json_length.isdigit() else 0
+    return Body(bodies.BINARY, len(content), found, length)
+
+
+def _wanted(capture: DataCapture, size: int, unwanted: str) -> bool:
+    return capture.mode != unwanted and size <= capture.max_body_bytes
+
+
 @dataclass
 class Taken:
     """A request that is to be kept."""
@@ -69,11 +92,11 @@ class Taken:
         Args:
             json_length: What its header says of a body that is not only JSON.
         """
-        self.asked = self._body(body, json_length, "Response")
+        self.asked = kept(self.config.capture, body, json_length, "Response")
 
     def answered(self, status: int, body: bytes, json_length: bytes | None) -> None:
         """It has this answer, and is handed over."""
-        self._end(status, self._body(body, json_length, "Request"))
+        self._end(status, kept(self.config.capture, body, json_length, "Request"))
 
     def called(self, request: Any, status: int, answer: Any) -> None:
         """It was a gRPC call with this answer, or this message of an error."""
@@ -89,21 +112,10 @@ class Taken:
             Record(self.id, self.arrived, self.protocol, status, seconds, self.asked, answer)
         )
 
-    def _body(self, body: bytes, json_length: bytes | None, unwanted: str) -> Body:
-        kept = body if self._wants(len(body), unwanted) else None
-        if json_length is None:
-            return Body(bodies.JSON, len(body), kept)
-        length = int(json_length) if json_length.isdigit() else 0
-        return Body(bodies.BINARY, len(body), kept, length)
-
     def _message(self, message: Any, kind: str, unwanted: str) -> Body:
         size = message.ByteSize()
-        kept = message.SerializeToString() if self._wants(size, unwanted) else None
-        return Body(kind, size, kept)
-
-    def _wants(self, size: int, unwanted: str) -> bool:
-        capture = self.config.capture
-        return capture.mode != unwanted and size <= capture.max_body_bytes
+        wanted = _wanted(self.config.capture, size, unwanted)
+        return Body(kind, size, message.SerializeToString() if wanted else None)
 
 
 class Keeper:
@@ -223,9 +235,14 @@ class Capture:
             "revision": settings.revision,
             "model_version": settings.registered_version,
             "model_digest": digest,
-            "pod": os.environ.get("HOSTNAME") or socket.gethostname(),
+            "pod": pod(),
         }
         return cls(Path(settings.capture_config), origin, metrics.capture())
+
+    @property
+    def config(self) -> CaptureConfig | None:
+        """What to keep now; None for nothing."""
+        return self._config
 
     def begin(self, id: str, protocol: str) -> Taken | None:
         """A request begins; None if it does not belong to the sample."""
