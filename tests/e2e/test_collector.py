@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from typing import Any
 
 import httpx
@@ -85,7 +86,19 @@ def address(space: Space, service: str) -> str:
     """URL of a Service."""
     found = space.kubectl.get("service", service, space.name)
     assert found is not None
-    return f"http://{found['spec']['clusterIP']}"
+    ip = found["spec"]["clusterIP"]
+    # The node's proxy learns of ready pods by and by. A request would be one more to count.
+    eventually(f"Service {service}", lambda: connects(ip))
+    return f"http://{ip}"
+
+
+def connects(ip: str) -> bool:
+    """Whether somebody listens at port 80."""
+    try:
+        socket.create_connection((ip, 80), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def counted(url: str) -> dict[tuple[str, ...], float]:
