@@ -9,6 +9,9 @@ export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/tools
 export PYTHONDONTWRITEBYTECODE := 1
 # It speaks of what comes after it.
 export NO_MKDOCS_2_WARNING := 1
+# They would tell their makers of each run.
+export RAY_USAGE_STATS_ENABLED := 0
+export ORT_DISABLE_TELEMETRY := 1
 MERMAID := 11.16.0
 IFRAME_WORKER := 1.0.4
 
