@@ -13,6 +13,7 @@ from typing import Any
 import dashboards
 import fake_network
 import httpx
+import kserve_events
 import pytest
 from fake_kuberay import FakeKubeRay
 from fake_pods import FakePod, slice_of
@@ -33,6 +34,7 @@ from loopwright.api import names
 from loopwright.api.modelendpoint import ModelEndpointSpec
 from loopwright.desired.alerts import AlertSettings, prometheus_rule
 from loopwright.desired.endpoint import EndpointContext
+from ports import free_port
 
 __all__ = ["sweeps"]  # A fixture.
 
@@ -44,14 +46,13 @@ OUTPUTS: dict[str, Any] = {
 PRICES = {"currency": "EUR", "cpu-hour": "3600", "memory-gib-hour": "0", "gpu-hour": "3600"}
 VARIABLES = {"$__rate_interval": "5m", "$__range": "1h", "$namespace": ".*", "$endpoint": ".*",
              "$monitor": ".*"}  # fmt: skip
-# What nothing here does: sweeps and batches on GPUs, drift, experiments, rollouts, capture, nodes
-# that are taken away.
+# What nothing here does: sweeps and batches on GPUs, drift, experiments, rollouts, nodes that are
+# taken away.
 SILENT = {
     "sweeps": {"GPUs", "GPUs on spot nodes"},
     "batch": {"GPUs", "GPUs on spot nodes"},
     "training": set(),
-    "endpoints": {"Rows predicted together", "Rollouts that ended", "p-value", "Requests stored",
-                  "Requests not stored", "Uploads", "Capture fails"},
+    "endpoints": {"Rows predicted together", "Rollouts that ended", "p-value"},
     "drift": {
         "Violated", "Score", "Quality of answers", "Ten worst features",
         "Features over their threshold",
@@ -104,7 +105,22 @@ async def watched(
     assert made.end(signal.SIGTERM) == 0
 
 
-def targets(operator: Replica, server: Server, monitor: Endpoint) -> list[Target]:
+@pytest.fixture
+def collector(tmp_path: Path) -> Iterator[int]:
+    """A real collector of KServe's events; its port."""
+    folder, port = tmp_path / "collector", free_port()
+    folder.mkdir()
+    (folder / "capture.json").write_text(kserve_events.configuration())
+    with kserve_events.start(folder, http_port=port) as process:
+        try:
+            yield port
+            process.terminate()
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+
+
+def targets(operator: Replica, server: Server, monitor: Endpoint, collector: int) -> list[Target]:
     """What the chart's ServiceMonitor and the guide's PodMonitors make Prometheus scrape."""
     own = {"namespace": NAMESPACE, "pod": "loopwright-0", "container": "operator"}
     pod = {"namespace": monitor.namespace, "container": "c"}
@@ -112,6 +128,7 @@ def targets(operator: Replica, server: Server, monitor: Endpoint) -> list[Target
         Target("loopwright", operator.metrics_port, {**own, "service": "loopwright-metrics"}),
         Target("loopwright-servers", server.port, {**pod, "pod": "digits-main-r1"}),
         Target("loopwright-monitors", monitor.port, {**pod, "pod": "digits-monitor"}),
+        Target("loopwright-collectors", collector, {**pod, "pod": "loans-collector"}),
     ]
 
 
@@ -184,6 +201,14 @@ def predict(server: Server) -> None:
         assert answer.status_code == 200, answer.text
 
 
+def tell(collector: int) -> None:
+    """What KServe's logger tells of a request."""
+    for type, body in kserve_events.BODIES.items():
+        sent = kserve_events.headers("a", type, time.time())
+        answer = httpx.post(f"http://127.0.0.1:{collector}/", content=body, headers=sent)
+        assert answer.status_code == 200, answer.text
+
+
 def empty(found: PrometheusServer) -> set[str]:
     """Panels that should show something and do not."""
     return {
@@ -210,13 +235,13 @@ def of_endpoint(namespace: str) -> list[dict[str, Any]]:
 
 async def test_every_expression_is_understood_and_finds_what_it_should(
     api: Kubectl, replicas: Replicas, prices: None, kuberay: FakeKubeRay,
-    sweeps: FakeKubeRay, server: Server, watched: Endpoint, tmp_path: Path,
+    sweeps: FakeKubeRay, server: Server, watched: Endpoint, collector: int, tmp_path: Path,
 ) -> None:  # fmt: skip
     operator = replicas.lead(prices="prices", **SETTINGS)
     async with scene(api.kubeconfig, kuberay.namespace) as it:
         await serving(it)
         groups = [*of_endpoint(it.namespace.name), *of_chart()]
-        scraped = targets(operator, server, watched)
+        scraped = targets(operator, server, watched, collector)
         with prometheus(tmp_path / "prometheus", scraped, groups) as found:
             eventually("all targets", lambda: len(found.query("up == 1")) == len(scraped))
             work(kuberay, server)
@@ -226,6 +251,7 @@ async def test_every_expression_is_understood_and_finds_what_it_should(
 
             def complete() -> bool:
                 predict(server)
+                tell(collector)
                 return not empty(found)
 
             try:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from loopwright.serving.capture.events import REQUEST, RESPONSE
 
+ROOT = Path(__file__).parents[2]
 BODIES = {REQUEST: b'{"instances": [{"email": "x", "age": 3}]}', RESPONSE: b'{"predictions": [2]}'}
 
 
@@ -38,3 +43,18 @@ def configuration(uri: str = "pvc://captures/team", **more: Any) -> str:
     """What a collector is told."""
     capture = {"destination": {"uri": uri}, "samplePercent": 100, "flushSeconds": 1, **more}
     return json.dumps({"endpoint": "loans", "namespace": "n", "capture": capture})
+
+
+def start(folder: Path, **more: object) -> subprocess.Popen[str]:
+    """A collector as a process, whose capture.json is in the folder, and so is its claim."""
+    flags = {"capture_config": folder / "capture.json", "drain_seconds": 0, **more}
+    return subprocess.Popen(
+        [sys.executable, "-m", "loopwright.serving.capture.collector",
+         *(f"--{name}={value}" for name, value in flags.items())],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={
+            **os.environ, "PYTHONPATH": str(ROOT / "operator"),
+            "LOOPWRIGHT_CAPTURE_DIR": str(folder / "claim"),
+            "LOOPWRIGHT_TERMINATION_LOG": str(folder / "termination"),
+        },
+    )  # fmt: skip

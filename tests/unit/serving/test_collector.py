@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import os
 import random
 import re
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -21,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from doc_pages import blocks
-from kserve_events import BODIES, configuration, headers
+from kserve_events import BODIES, configuration, headers, start
 from pod_security import violations
 
 from eventually import eventually
@@ -285,21 +282,6 @@ def test_a_file_that_makes_no_sense(tmp_path: Path, text: str | None, told: str)
 def test_wrong_settings(argv: list[str], told: str) -> None:
     with pytest.raises(CannotServe, match=told):
         CollectorSettings.load(argv, {})
-
-
-def start(folder: Path, **more: object) -> subprocess.Popen[str]:
-    """A collector as a process."""
-    flags = {"capture_config": folder / "capture.json", "drain_seconds": 0, **more}
-    return subprocess.Popen(
-        [sys.executable, "-m", "loopwright.serving.capture.collector",
-         *(f"--{name}={value}" for name, value in flags.items())],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={
-            **os.environ, "PYTHONPATH": str(ROOT / "operator"),
-            "LOOPWRIGHT_CAPTURE_DIR": str(folder / "claim"),
-            "LOOPWRIGHT_TERMINATION_LOG": str(folder / "termination"),
-        },
-    )  # fmt: skip
 
 
 def test_a_process_stores_all_when_it_is_told_to_end(tmp_path: Path) -> None:
