@@ -178,6 +178,12 @@ async def lists_again(stage: Stage) -> None:
     await stage.at_work()
 
 
+async def begun(stage: Stage) -> bool:
+    """Whether KubeRay has begun with the second attempt."""
+    rayjob = await stage.namespace.get("RayJob", f"{JOB}-a2") or {}
+    return bool((rayjob.get("status") or {}).get("rayClusterName"))
+
+
 @pytest.mark.parametrize(
     "only", [(), ("trainingjobs",), ("rayjobs",)], ids=["all", "jobs", "RayJobs"]
 )
@@ -204,6 +210,8 @@ async def test_a_restart_against_old_lists(
                 await asyncio.sleep(0.05)
         async with stage.deployment.absent():
             old.begin()
+            # KubeRay goes on, and then waits: what it did is told once, and late.
+            await stage.until(lambda _: begun(stage))
         # By what it reads of a job alone the operator may well come to the end before.
         await stage.finish()
         await old.over()

@@ -296,6 +296,8 @@ async def test_a_rayjob_that_is_there_already_is_not_made_twice() -> None:
     assert "created RayJob" not in world.calls
     # Only what finds it again: its spec may be Kueue's by now.
     assert world.calls[-3:] == ["create RayJob", "get RayJob", "apply RayJob"]
+    # Its watch has nothing more to tell, and it was decided without what KubeRay has done to it.
+    assert world.woken == [JOB]
 
 
 @pytest.mark.parametrize(

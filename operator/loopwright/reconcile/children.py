@@ -11,7 +11,7 @@ from loopwright.api.resources import JOBS, RAYJOB, ROLEBINDING, Key, Resource, r
 from loopwright.desired.context import AttemptContext, JobContext
 from loopwright.desired.rayjob import rayjob
 from loopwright.desired.support import shared
-from loopwright.kube.cache import key_of, version_of
+from loopwright.kube.cache import OWN_KINDS, key_of, owner_of, version_of
 from loopwright.kube.errors import Conflict, Invalid, NameTaken, NotFound
 from loopwright.reconcile.context import Context, Kept
 
@@ -185,7 +185,12 @@ async def _existing(ctx: Context, wanted: Manifest) -> Manifest:
     except NotFound as error:
         raise Conflict(error.message) from error
     _check_owner(found, wanted)
-    return found | {"apiVersion": wanted["apiVersion"], "kind": wanted["kind"]}
+    found |= {"apiVersion": wanted["apiVersion"], "kind": wanted["kind"]}
+    # Decisions were made without it, and once it is known, its watch has no news to tell.
+    owner = owner_of(wanted)
+    if owner is not None and owner.kind in OWN_KINDS:
+        ctx.wake(owner)
+    return found
 
 
 def _check_owner(found: Manifest, wanted: Manifest) -> None:
