@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from fake_world import TICK, Namespace, Object, Step
+from fake_world import TICK, Namespace, Object, Seen, Step, never
 
 OWNED: Final = (
     "InferenceService", "HTTPRoute", "Deployment", "Service", "ControllerRevision",
@@ -71,15 +71,14 @@ class FakeServing:
         """Makes what an endpoint finds."""
         await prepare(self.namespace)
 
-    async def live(self) -> None:
-        """Plays until cancelled."""
-        while True:
-            await self.tick()
+    async def live(self, until: Seen = never) -> None:
+        """Plays until something can be said of the endpoint, to which nobody has reacted then."""
+        while not until(endpoint := await self.namespace.get("ModelEndpoint", self.name)):
+            await self.tick(endpoint)
             await asyncio.sleep(TICK)
 
-    async def tick(self) -> None:
+    async def tick(self, endpoint: Object | None) -> None:
         """Everybody does at most one thing."""
-        endpoint = await self.namespace.get("ModelEndpoint", self.name)
         status = (endpoint or {}).get("status") or {}
         if status and (not self.history or self.history[-1] != status):
             self.history.append(status)

@@ -125,7 +125,13 @@ class Namespace:
 
 
 Look = Callable[[Object], bool]
+Seen = Callable[[Object | None], bool]
 Do = Callable[[Namespace, str], Awaitable[None]]
+
+
+def never(_: Object | None) -> bool:
+    """What is never seen."""
+    return False
 
 
 @dataclass(frozen=True)
@@ -168,15 +174,14 @@ class FakeWorld:
     async def prepare(self) -> None:
         """Nothing is needed before the job."""
 
-    async def live(self) -> None:
-        """Plays until cancelled."""
-        while True:
-            await self.tick()
+    async def live(self, until: Seen = never) -> None:
+        """Plays until something can be said of the job, to which nobody has reacted then."""
+        while not until(job := await self.namespace.get(self.kind, self.job)):
+            await self.tick(job)
             await asyncio.sleep(TICK)
 
-    async def tick(self) -> None:
+    async def tick(self, job: Object | None) -> None:
         """Everybody does at most one thing."""
-        job = await self.namespace.get(self.kind, self.job)
         status = (job or {}).get("status") or {}
         if status and (not self.history or self.history[-1] != status):
             self.history.append(status)

@@ -13,12 +13,12 @@ import json
 import re
 import signal
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fake_kserve import OWNED, FakeServing
-from fake_world import CHILDREN, RECORDS, FakeWorld, Namespace, Object
+from fake_world import CHILDREN, RECORDS, FakeWorld, Namespace, Object, Seen
 from operators import Deployment
 from promises import check_endpoints
 from proxy import Answer, Forward, Proxy, Request
@@ -204,38 +204,51 @@ class Stage:
 
     async def finish(self, patience: float = PATIENCE) -> Ending:
         """Plays until the end."""
-        await self.until(self._over, patience)
+        await self.until_found(self._over, patience)
         return await self.ending()
 
-    async def until(
-        self, what: Callable[[Object | None], bool | Awaitable[bool]], patience: float = PATIENCE
+    async def until(self, seen: Seen, patience: float = PATIENCE) -> None:
+        """Plays until something can be said of the object that the scenario is about.
+
+        The world looks for it, and stops there: no state is over before anybody has seen it.
+        """
+        async with self._patiently(patience):
+            await self.world.live(seen)
+
+    async def until_found(
+        self, ask: Callable[[], Awaitable[bool]], patience: float = PATIENCE
     ) -> None:
-        """Plays until something can be said of the object that the scenario is about."""
+        """Plays until something is found that takes requests, or time; the world goes on meanwhile.
+
+        A state that the world would go beyond may be missed.
+        """
         living = asyncio.create_task(self.world.live())
         try:
-            async with asyncio.timeout(patience):
-                await self._wait(what, living)
-        except TimeoutError:
-            raise AssertionError(await self._explain()) from None
+            async with self._patiently(patience):
+                while not await ask():
+                    if living.done():
+                        living.result()
+                    await asyncio.sleep(0.1)
         finally:
             living.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await living
 
-    async def _wait(
-        self, what: Callable[[Object | None], bool | Awaitable[bool]], living: asyncio.Task[None]
-    ) -> None:
-        while True:
-            if living.done():
-                living.result()
-            found = what(await self.namespace.get(self.scenario.kind, self.scenario.object))
-            if found is True or (found is not False and await found):
-                return
-            await asyncio.sleep(0.1)
+    @contextlib.asynccontextmanager
+    async def _patiently(self, patience: float) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(patience):
+                yield
+        except TimeoutError:
+            raise AssertionError(await self._explain()) from None
 
-    async def _over(self, job: Object | None) -> bool:
+    async def it(self) -> Object | None:
+        """The object that the scenario is about."""
+        return await self.namespace.get(self.scenario.kind, self.scenario.object)
+
+    async def _over(self) -> bool:
         rest = self.scenario.rest
-        if not self.scenario.over(job) or (rest and not await rest(self.namespace)):
+        if not self.scenario.over(await self.it()) or (rest and not await rest(self.namespace)):
             return False
         return await self.at_rest()
 
@@ -265,10 +278,10 @@ class Stage:
 
     async def settled(self) -> None:
         """Plays until the operator has said all that it had to say."""
-        await self.until(lambda _: self.quiet())
+        await self.until_found(self.quiet)
 
     async def _explain(self) -> str:
-        job = await self.namespace.get(self.scenario.kind, self.scenario.object)
+        job = await self.it()
         said = {o["metadata"]["name"]: o.get("status") for o in await self.namespace.list("RayJob")}
         last = [f"{status} {request}" for request, status in self.proxy.requests[-30:]]
         log = self.deployment.log.read_text().splitlines()[-20:]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 
-from fake_world import Object
 from people import SUPPORT, requests
 from scenario import PATIENCE, Stage
 from scenarios.trainingjob import ENDLESS, claim, phase, training_job
@@ -21,16 +20,16 @@ async def crowd(stage: Stage) -> None:
     jobs = [training_job(name, retry={"backoffSeconds": 1}) for name in each]
     await asyncio.gather(*(namespace.create(obj) for obj in (claim(), *jobs)))
 
-    async def made(_: Object | None) -> bool:
+    async def made() -> bool:
         return len(await namespace.list("RayJob")) == JOBS
 
-    async def train(_: Object | None) -> bool:
+    async def train() -> bool:
         return {phase(job) for job in await namespace.list("TrainingJob")} == {"Running"}
 
-    await stage.until(made)
+    await stage.until_found(made)
     says = (namespace.patch("RayJob", f"{name}-a1", "status", status=SAYS) for name in each)
     await asyncio.gather(*says)
-    await stage.until(train)
+    await stage.until_found(train)
 
 
 async def test_a_namespace_is_deleted(theatre: Theatre) -> None:

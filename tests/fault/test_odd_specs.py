@@ -77,7 +77,7 @@ async def test_nonsense_that_an_older_crd_let_in(theatre: Theatre) -> None:
         finally:
             await set_schema(stage, strict)
 
-        async def all_refused(_: Object | None) -> bool:
+        async def all_refused() -> bool:
             jobs = await stage.namespace.list("TrainingJob")
             stalled = {job["metadata"]["name"]: condition(job, "Stalled") for job in jobs}
             events = await stage.namespace.list("Event")
@@ -85,7 +85,7 @@ async def test_nonsense_that_an_older_crd_let_in(theatre: Theatre) -> None:
             told |= {name for name, one in stalled.items() if one.get("reason") == "InvalidSpec"}
             return told == NONSENSE.keys()
 
-        await stage.until(all_refused)
+        await stage.until_found(all_refused)
         await stage.settled()
         asked = await requests(stage, 5)
         assert not [what for what in asked if not what.startswith("GET")], asked
@@ -110,15 +110,15 @@ async def test_too_much_for_a_rayjob(theatre: Theatre) -> None:
             await stage.namespace.create(obj)
         await stage.until(lambda job: phase(job) == "Succeeded")
 
-        async def stalled(_: Object | None) -> bool:
+        async def stalled() -> bool:
             much = await stage.namespace.get("TrainingJob", "much")
             return condition(much, "Stalled").get("reason") == "Invalid"
 
-        await stage.until(stalled)
+        await stage.until_found(stalled)
         much = await stage.namespace.get("TrainingJob", "much")
         assert "move long values of env and pod" in condition(much, "Stalled")["message"]
         # The last Events come a little later.
-        await stage.until(lambda _: stage.at_rest())
+        await stage.until_found(stage.at_rest)
         asked = await requests(stage, 3)
         assert not [what for what in asked if not what.startswith("GET")], asked
         await stage.namespace.delete("TrainingJob", "much")

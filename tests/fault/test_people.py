@@ -51,13 +51,13 @@ SIDE_BY_SIDE = 3
 async def nothing_is_left(stage: Stage) -> None:
     """Plays until job and children are gone, and nothing makes them anew."""
 
-    async def gone(job: Object | None) -> bool:
-        return job is None and not await children(stage.namespace)
+    async def gone() -> bool:
+        return await stage.it() is None and not await children(stage.namespace)
 
-    await stage.until(gone)
+    await stage.until_found(gone)
     ending = await stage.finish()
     # What the operator made while the job was deleted the garbage collector may not have seen yet.
-    await stage.until(gone)
+    await stage.until_found(gone)
     assert ending.creations.get("rayjobs", 0) <= 1
     assert ending.finalizers == []
     ending.check_intents()
@@ -116,10 +116,10 @@ async def test_what_training_relies_on_is_deleted(theatre: Theatre) -> None:
         for child in SUPPORT:
             await stage.namespace.delete(*child)
 
-        async def all_there(_: Object | None) -> bool:
+        async def all_there() -> bool:
             return all([await stage.namespace.get(*child) for child in SUPPORT])
 
-        await stage.until(all_there)
+        await stage.until_found(all_there)
         (await let_go(stage)).check(calm, scenario)
 
 
@@ -230,11 +230,11 @@ async def test_what_training_relies_on_is_edited(theatre: Theatre, what: str) ->
         for child, patch in EDITS[what].items():
             await stage.namespace.patch(*child, **with_mine(patch))
 
-        async def restored(_: Object | None) -> bool:
+        async def restored() -> bool:
             now = {child: await stage.namespace.get(*child) for child in before}
             return all(ours(now[child]) == ours(before[child]) for child in before)
 
-        await stage.until(restored)
+        await stage.until_found(restored)
         await forget_mine(stage, EDITS[what])
         (await let_go(stage)).check(await theatre.calmly(SUCCESS), held())
 
@@ -259,11 +259,11 @@ async def test_what_nobody_could_tell_to_be_ours_is_left_alone(theatre: Theatre)
         await stage.namespace.patch(*SCRIPT, metadata=nothing, data={"script.py": "mine"})
         before = await stage.namespace.get(*SCRIPT)
 
-        async def told(_: Object | None) -> bool:
+        async def told() -> bool:
             events = await stage.namespace.list("Event")
             return "NameTaken" in {event["reason"] for event in events}
 
-        await stage.until(told)
+        await stage.until_found(told)
         ending = await let_go(stage)
         ending.check(ending, held())
         assert await stage.namespace.get(*SCRIPT) == before
@@ -287,12 +287,12 @@ async def test_the_rayjob_is_edited(theatre: Theatre, what: str) -> None:
         for note in ("look", None):
             await stage.namespace.patch("TrainingJob", JOB, metadata={"annotations": {"a": note}})
 
-        async def adopted(_: Object | None) -> bool:
+        async def adopted() -> bool:
             meta = (await stage.namespace.get(*RAYJOB) or {})["metadata"]
             named = meta.get("labels", {}).get("loopwright.io/name") == JOB
             return named and "ownerReferences" in meta
 
-        await stage.until(adopted)
+        await stage.until_found(adopted)
         (await let_go(stage)).check(calm, held())
 
 
@@ -304,11 +304,11 @@ async def test_the_rayjob_gets_an_owner_in_place_of_the_job(theatre: Theatre) ->
         owner["uid"] = claim["metadata"]["uid"]
         await stage.namespace.patch(*RAYJOB, metadata={"ownerReferences": [owner]})
 
-        async def adopted(_: Object | None) -> bool:
+        async def adopted() -> bool:
             meta = (await stage.namespace.get(*RAYJOB) or {})["metadata"]
             return len(meta["ownerReferences"]) == 2
 
-        await stage.until(adopted)
+        await stage.until_found(adopted)
         ending = await let_go(stage)
         ending.check(ending, held())
         found = ending.objects["/".join(RAYJOB)]["metadata"]["ownerReferences"]
@@ -353,10 +353,10 @@ async def test_a_stuck_finalizer_does_not_hold_up_deletion(theatre: Theatre) -> 
         await sticks(stage)
         await stage.namespace.delete("TrainingJob", JOB)
 
-        async def only_the_rayjob(job: Object | None) -> bool:
-            return job is None and await children(stage.namespace) == ["/".join(RAYJOB)]
+        async def only_the_rayjob() -> bool:
+            return not await stage.it() and await children(stage.namespace) == ["/".join(RAYJOB)]
 
-        await stage.until(only_the_rayjob)
+        await stage.until_found(only_the_rayjob)
         await stage.namespace.create(scenario.objects[-1])
         await stage.until(waits_for("NameTaken"))
         await stage.namespace.patch(*RAYJOB, metadata={"finalizers": None})

@@ -232,17 +232,17 @@ async def test_names_of_children_are_taken(theatre: Theatre) -> None:
         async def needy() -> list[Object | None]:
             return [await stage.namespace.get("TrainingJob", name) for name in NEEDY]
 
-        async def all_wait(_: Object | None) -> bool:
+        async def all_wait() -> bool:
             return all(waits_for("NameTaken")(job) for job in await needy())
 
-        async def all_go(_: Object | None) -> bool:
+        async def all_go() -> bool:
             return {condition(job, "Ready")["reason"] for job in await needy()} == {"Provisioning"}
 
-        await stage.until(all_wait)
+        await stage.until_found(all_wait)
         await stage.until(ended)
         for job, obj in zip(await needy(), OTHERS, strict=True):
             assert f"'{obj['metadata']['name']}' exists" in condition(job, "Ready")["message"]
         assert await others(stage.namespace) == before
         for obj in OTHERS:
             await stage.namespace.delete(obj["kind"], obj["metadata"]["name"])
-        await stage.until(all_go)
+        await stage.until_found(all_go)

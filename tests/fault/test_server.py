@@ -45,10 +45,10 @@ class Pair(FakeWorld):
         super().__init__(namespace, JOB)
         self.other = FakeWorld(namespace, OTHER)
 
-    async def tick(self) -> None:
+    async def tick(self, job: Object | None) -> None:
         """Everybody does at most one thing for each job."""
-        await super().tick()
-        await self.other.tick()
+        await super().tick(job)
+        await self.other.tick(await self.namespace.get("TrainingJob", OTHER))
 
 
 TWO: Final = replace(
@@ -199,10 +199,10 @@ async def one_hangs(theatre: Theatre) -> None:
         stage.proxy.fault = silence = Swallow(_about_the_job)
         await stage.create()
 
-        async def other_ended(_: Object | None) -> bool:
+        async def other_ended() -> bool:
             return ended(await stage.namespace.get("TrainingJob", OTHER))
 
-        await stage.until(other_ended)
+        await stage.until_found(other_ended)
         assert phase(await stage.namespace.get("TrainingJob", JOB)) == ""
         await stage.until(lambda _: bool(silence.waits))
         silence.until = 0.0

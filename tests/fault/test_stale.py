@@ -211,7 +211,7 @@ async def test_a_restart_against_old_lists(
         async with stage.deployment.absent():
             old.begin()
             # KubeRay goes on, and then waits: what it did is told once, and late.
-            await stage.until(lambda _: begun(stage))
+            await stage.until_found(lambda: begun(stage))
         # By what it reads of a job alone the operator may well come to the end before.
         await stage.finish()
         await old.over()

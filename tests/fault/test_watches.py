@@ -47,7 +47,7 @@ async def survives(
         assert 1 <= leads <= 1 + len(late), said
         assert not [text for text in late if "another replica" in text]
         # The end of one that was begun anew may be noticed a little later.
-        await stage.until(lambda _: once(stage))
+        await stage.until_found(lambda: once(stage))
 
 
 async def once(stage: Stage) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fake_kserve import OWNED, FakeServing, endpoint, model, version
-from fake_world import FakeWorld, Namespace, Step
+from fake_world import FakeWorld, Namespace, Object, Step
 from scenario import Scenario
 
 from scenarios.batchtransform import BATCH, KIND, LAST, MADE, batch, changes, works
@@ -32,10 +32,10 @@ class FakeCluster(FakeWorld):
         """See FakeServing."""
         await self.serving.prepare()
 
-    async def tick(self) -> None:
+    async def tick(self, job: Object | None) -> None:
         """Everybody does at most one thing."""
-        await self.serving.tick()
-        await super().tick()
+        await self.serving.tick(await self.namespace.get("ModelEndpoint", ENDPOINT))
+        await super().tick(job)
 
 
 ASKED: Final = Scenario(
