@@ -128,7 +128,7 @@ class Trained:
 def count(layout: Layout, rows: Any) -> Counts:
     """What a new process counts."""
     sketch = Sketch(layout)
-    sketch.add({"": rows}, copy=False)
+    sketch.add({"": rows})
     return sketch.snapshot().counts
 
 

@@ -46,7 +46,7 @@ def _judge(baseline: Any, now: Any) -> int:
     layout, reference = Layout.of(baseline), Reference.of(baseline)
     sketch = Sketch(layout)
     for at in range(0, len(now), REQUEST):
-        sketch.add({"": now[at : at + REQUEST]}, copy=False)
+        sketch.add({"": now[at : at + REQUEST]})
     data = sketch.snapshot().to_bytes()
     verdict = evaluate(reference, Snapshot.parse(data, layout).counts)
     return len({one.feature for one in verdict.findings

@@ -69,7 +69,7 @@ class Comparison:
     def add(self, block: Block) -> None:
         """Counts rows."""
         feeds, refused = self._feeder.feeds(block)
-        self._sketch.add(feeds, copy=False)
+        self._sketch.add(feeds)
         if refused:
             self._sketch.refuse(refused)
 

@@ -100,13 +100,15 @@ class App:
 
     def _baseline(self) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
         baseline = self._service.model.baseline
-        if baseline is None or self._service.sketch is None:
+        if baseline is None or self._service.counting is None:
             return 204, b"", []
         return 200, baseline.model_dump_json(by_alias=True).encode(), JSON_HEADERS
 
     def _sketch(self) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
-        sketch = self._service.sketch
-        return (204, b"", []) if sketch is None else (200, sketch.snapshot().to_bytes(), SKETCH)
+        counting = self._service.counting
+        if counting is None:
+            return 204, b"", []
+        return 200, counting.snapshot().to_bytes(), SKETCH
 
     def _feedback(self) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
         found = self._service.feedback.snapshot()

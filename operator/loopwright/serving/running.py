@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol, TypeVar
 
+from loopwright.serving.counting import Counting
 from loopwright.serving.model import Model
 from loopwright.serving.tensors import Array
 
@@ -31,22 +32,29 @@ class Runner(Protocol):
 
 
 class Direct:
-    """Runs each request by itself: in a thread of its own pool unless it is known to be quick."""
+    """Runs each request by itself: in a thread of its own pool unless it is known to be quick.
 
-    def __init__(self, model: Model, threads: int) -> None:
-        self._model = model
+    Args:
+        counting: Counts each of them.
+    """
+
+    def __init__(self, model: Model, threads: int, counting: Counting | None = None) -> None:
+        self._model, self._counting = model, counting
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="predict")
         self._limit = INLINE_SECONDS if threads > 1 else INLINE_SECONDS_ONE_CPU
-        # Expected seconds by size: the number of bits in the number of values.
+        # Expected seconds by size: the number of bits in the number of bytes.
         self._expected = [float("inf")] * 64
 
     async def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Sequence[Array]:
         """The outputs asked for."""
-        size = sum(array.size for array in inputs.values()).bit_length()
-        if self._expected[size] < self._limit:
-            return self._timed(size, inputs, outputs)
+        size = sum(array.nbytes for array in inputs.values())
+        if self._expected[size.bit_length()] < self._limit:
+            arrays = self._timed(size, inputs, outputs)
+            if self._counting is not None:
+                self._counting.add(size, inputs, outputs, arrays)
+            return arrays
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, self._timed, size, inputs, outputs)
+        return await loop.run_in_executor(self._pool, self._all, size, inputs, outputs)
 
     async def apart(self, size: int, work: Callable[..., T], *args: object) -> T:
         """Calls a function that takes long when there are many bytes."""
@@ -58,6 +66,15 @@ class Direct:
         """Ends the threads once they are idle."""
         self._pool.shutdown(wait=False)
 
+    def _all(
+        self, size: int, inputs: Mapping[str, Array], outputs: Sequence[str]
+    ) -> Sequence[Array]:
+        """In a thread of the pool."""
+        arrays = self._timed(size, inputs, outputs)
+        if self._counting is not None:
+            self._counting.add_now(inputs, outputs, arrays)
+        return arrays
+
     def _timed(
         self, size: int, inputs: Mapping[str, Array], outputs: Sequence[str]
     ) -> Sequence[Array]:
@@ -67,6 +84,7 @@ class Direct:
         try:
             return self._model.run(inputs, outputs)
         finally:
-            seconds, before = time.thread_time() - start, self._expected[size]
+            bits = size.bit_length()
+            seconds, before = time.thread_time() - start, self._expected[bits]
             known = before != float("inf")
-            self._expected[size] = before + _SHARE * (seconds - before) if known else seconds
+            self._expected[bits] = before + _SHARE * (seconds - before) if known else seconds

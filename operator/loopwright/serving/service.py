@@ -14,14 +14,13 @@ from loopwright import __version__
 from loopwright.serving.asgi import Gone
 from loopwright.serving.batching import Batcher
 from loopwright.serving.capture.sampler import Capture, Taken
-from loopwright.serving.counting import Counting, sketch_of
+from loopwright.serving.counting import Counting
 from loopwright.serving.errors import CannotServe, Refused
 from loopwright.serving.feedback import Feedback
 from loopwright.serving.metrics import Metrics
 from loopwright.serving.model import Model
 from loopwright.serving.running import Direct, Runner
 from loopwright.serving.settings import Settings
-from loopwright.sketch import Sketch
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -43,8 +42,8 @@ class Service:
     direct: Direct
     runner: Runner
     feedback: Feedback
-    sketch: Sketch | None = None
-    """What was counted for drift monitors."""
+    counting: Counting | None = None
+    """What counts for drift monitors."""
     capture: Capture | None = None
     """What keeps requests, if any are to be kept."""
     ready: bool = True
@@ -59,9 +58,9 @@ class Service:
             CannotServe: the model's rows cannot be batched, though the settings say so.
         """
         metrics = Metrics(settings, model)
-        direct = Direct(model, settings.threads)
-        sketch = sketch_of(model)
-        runner: Runner = direct if sketch is None else Counting(direct, sketch)
+        counting = Counting.of(model)
+        direct = Direct(model, settings.threads, counting)
+        runner: Runner = direct
         if (size := settings.max_batch_size) > 1:
             if not model.signature.batched:
                 raise CannotServe(
@@ -74,7 +73,7 @@ class Service:
             runner = Batcher(runner, size, seconds, metrics.batch_rows.observe)
         feedback = Feedback(settings.variant, model.digest)
         capture = Capture.of(settings, metrics, model.digest)
-        return cls(settings, model, metrics, direct, runner, feedback, sketch, capture)
+        return cls(settings, model, metrics, direct, runner, feedback, counting, capture)
 
     def taken(self, id: str, protocol: str) -> Taken | None:
         """What is to be kept of a request that begins; None if nothing is."""
@@ -114,8 +113,8 @@ class Service:
             code = 200
         except Refused as refusal:
             code, answer = refusal.status, refusal.message
-            if code == BAD_REQUEST and self.sketch is not None:
-                self.sketch.refuse()
+            if code == BAD_REQUEST and self.counting is not None:
+                self.counting.refuse()
         except Gone:
             code = 499
             raise

@@ -21,6 +21,11 @@ class Signature:
         """Whether rows of several requests can be predicted together."""
         return all(one.batched for one in (*self.inputs.values(), *self.outputs.values()))
 
+    @property
+    def texts(self) -> bool:
+        """Whether some tensors are texts."""
+        return any(one.dtype == "str" for one in (*self.inputs.values(), *self.outputs.values()))
+
     def check_names(self, given: Iterable[str]) -> None:
         """Whether these are all inputs, and no others.
 

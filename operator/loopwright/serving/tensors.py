@@ -121,6 +121,9 @@ class Tensor:
         """
         if self.dtype == "str":
             return self.check(self._texts(data), shape)
+        if isinstance(data, memoryview) and memoryview(data.obj).nbytes > 2 * data.nbytes:
+            # An array keeps alive all that it is a view of, however little of that it shows.
+            data = bytes(data)
         wanted = np.dtype(self.dtype).newbyteorder("<")
         if len(data) % wanted.itemsize:
             raise self.refuse(f"{len(data)} bytes are no whole number of values")

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -24,8 +24,7 @@ from loopwright.sketch.tally import Tally
 
 Tensors = Mapping[str, Any]
 
-# Requests that are put aside before they are counted, and values: rows of images are wide.
-_REQUESTS: Final = 1024
+# Values that are put aside at most before they are counted: rows of images are wide.
 _VALUES: Final = 262_144
 _NUMBERS: Final = "fiub"
 _OBJECTS: Final = "OU"
@@ -64,26 +63,26 @@ class Sketch:
             for place, group in enumerate(self.layout.groups)
             if group.extractor is not None
         }
-        groups = self.layout.groups
-        self._inputs, self._outputs = (
-            _Side([one for at, one in self._counters.items() if groups[at].output is output])
-            for output in (False, True)
-        )
+        groups = [(self.layout.groups[place], one) for place, one in self._counters.items()]
+        self._inputs = _intakes(one for one in groups if not one[0].output)
+        self._outputs = _intakes(one for one in groups if one[0].output)
 
-    def add(self, inputs: Tensors, outputs: Tensors | None = None, *, copy: bool = True) -> None:
+    def add(self, inputs: Tensors, outputs: Tensors | None = None) -> None:
         """Counts rows. It never raises: what cannot be counted counts as refused.
 
         Args:
             inputs: The model's inputs by name, each of shape (rows, ...): numbers, or texts in
-                object arrays. Others than those of the baseline may be there too.
+                object arrays. Others than those of the baseline may be there too. Nothing of them
+                is kept.
             outputs: What the model gave for them. Those that are not there are not counted.
-            copy: Whether arrays and mappings may change afterwards. Otherwise they are kept until
-                they are counted, which is cheaper.
         """
+        self.add_all([inputs], [outputs] if outputs else [])
+
+    def add_all(self, inputs: Sequence[Tensors], outputs: Sequence[Tensors] = ()) -> None:
+        """Counts the rows of several requests, which costs less than one by one; see `add`."""
         with self._lock:
-            self._refused += self._inputs.add(inputs, copy)
-            if outputs:
-                self._outputs.add(outputs, copy)
+            self._refused += _add(self._inputs, inputs)
+            _add(self._outputs, outputs)
 
     def refuse(self, rows: int = 1) -> None:
         """Counts rows that the model's signature did not admit."""
@@ -103,8 +102,8 @@ class Sketch:
             return Snapshot(self._process, self._started, age, self._counts())
 
     def _count(self) -> None:
-        self._refused += self._inputs.flush()
-        self._outputs.flush()
+        for intake in (*self._inputs, *self._outputs):
+            intake.flush()
         for one in self._counters.values():
             one.count()
 
@@ -125,60 +124,77 @@ class Sketch:
         )  # fmt: skip
 
 
-class _Side:
-    """The requests whose inputs, or outputs, wait to be counted."""
+class _Intake:
+    """Rows of one tensor, of which copies wait side by side until there is a block to count."""
 
-    def __init__(self, counters: Sequence[_Counter]) -> None:
-        self._eager = [one for one in counters if one.eager]
-        self._others = [one for one in counters if not one.eager]
-        self._names = {one.tensor for one in self._others}
-        values = sum(one.size for one in self._others)
-        most = min([one.tally.block for one in self._others], default=1)
-        self._most = min(most, -(-_VALUES // max(values, 1)))
-        self._waiting: list[Tensors] = []
-        self._rows = 0
+    def __init__(self, name: str, counters: Sequence[_Counter]) -> None:
+        self.name, self._counters = name, counters
+        self._eager = any(one.eager for one in counters)
+        self._block = min(one.tally.block for one in counters)
+        self._waiting: Array = np.empty((0, 0))
+        self._filled = 0
 
-    def add(self, tensors: Tensors, copy: bool) -> int:
-        """Puts a request aside; returns how many rows are refused now, of it or of earlier ones."""
-        rows = _rows(tensors)
-        if self._eager:
-            # Each of them, also after one that does not fit.
-            left = [one.take([_tensor(tensors, one.tensor)]) for one in self._eager]
-            if any(left):
-                return rows
-        if not self._others:
-            return 0
-        if copy or len(tensors) > len(self._names):
-            tensors = self._needed(tensors, copy)
-        self._waiting.append(tensors)
-        self._rows += rows
-        full = self._rows >= self._most or len(self._waiting) >= _REQUESTS
-        return self.flush() if full else 0
+    def add(self, tensors: Sequence[Any]) -> Iterable[int]:
+        """Takes the rows of requests in; returns the places of those that do not fit."""
+        if not self._eager and len(tensors) > 1:
+            try:
+                whole = np.concatenate([one for one in tensors if one is not None])
+            except (TypeError, ValueError):
+                # There are none, or they differ in shape or type.
+                pass
+            else:
+                if whole.dtype.kind in _NUMBERS and self._add(whole):
+                    return ()
+        return [place for place, one in enumerate(tensors) if not self._add(one)]
 
-    def _needed(self, tensors: Tensors, copy: bool) -> Tensors:
-        """Without others, such as long texts, which would be kept as long."""
-        names = self._names
-        if "" in names:
-            names = {*names, *list(tensors)[:1]}
-        kept = {name: one for name, one in tensors.items() if name in names}
-        return {name: _copy(one) for name, one in kept.items()} if copy else kept
+    def flush(self) -> None:
+        """Hands all rows to the counters."""
+        rows, self._filled = self._waiting[: self._filled], 0
+        if len(rows):
+            for one in self._counters:
+                one.take(rows)
 
-    def flush(self) -> int:
-        """Hands all rows to the counters; returns how many they refused."""
-        waiting, self._waiting, self._rows = self._waiting, [], 0
-        if not waiting:
-            return 0
-        unfit: set[int] = set()
-        for one in self._others:
-            name = one.tensor
-            unfit.update(
-                one.take(
-                    [tensors.get(name) for tensors in waiting]
-                    if name
-                    else [_tensor(tensors, name) for tensors in waiting]
-                )
-            )
-        return sum(_rows(waiting[place]) for place in unfit)
+    def _add(self, tensor: Any) -> bool:
+        if tensor is None:
+            return True
+        try:
+            rows = np.asarray(tensor)
+        except (TypeError, ValueError):
+            # They differ in length.
+            return False
+        if not rows.ndim:
+            return False
+        count = len(rows)
+        if not count:
+            return True
+        if not all(one.fits(rows) for one in self._counters):
+            return False
+        room = min(self._block, -(-_VALUES * count // rows.size))
+        if self._eager or count >= room or rows.dtype.kind not in _NUMBERS:
+            for one in self._counters:
+                one.take(rows)
+        else:
+            self._put(rows.reshape(count, -1), room)
+        return True
+
+    def _put(self, rows: Array, room: int) -> None:
+        waiting = self._waiting
+        if rows.shape[1] != waiting.shape[1]:
+            waiting = self._wait_in(np.empty((room, rows.shape[1]), rows.dtype))
+        elif not np.can_cast(rows.dtype, waiting.dtype):
+            waiting = self._wait_in(waiting.astype(np.promote_types(rows.dtype, waiting.dtype)))
+        elif self._filled + len(rows) > room:
+            self.flush()
+        last = self._filled + len(rows)
+        waiting[self._filled : last] = rows
+        self._filled = last
+        if last == room:
+            self.flush()
+
+    def _wait_in(self, memory: Array) -> Array:
+        self.flush()
+        self._waiting = memory
+        return memory
 
 
 class _Counter:
@@ -186,7 +202,7 @@ class _Counter:
 
     def __init__(self, layout: Layout, group: Group, extractor: Extractor) -> None:
         features = layout.features[group.places]
-        self.tensor, self.size = group.source.tensor, group.source.size
+        self._size = group.source.size
         self.eager = extractor.eager
         self.tally = Tally(features)
         self.invalid = np.zeros(len(features), dtype=np.int64)
@@ -194,19 +210,26 @@ class _Counter:
         self._extracted: list[Array] = []
         self._rows = 0
 
-    def take(self, arrays: list[Any]) -> list[int]:
-        """Takes rows in; returns the places of arrays that have another form, which it leaves."""
-        if not self.eager:
-            try:
-                whole = np.concatenate([one for one in arrays if one is not None])
-            except (TypeError, ValueError):
-                # There are none, or they differ in shape or type.
-                pass
-            else:
-                if self._fits(whole, _NUMBERS):
-                    self._extract(whole)
-                    return []
-        return [place for place, one in enumerate(arrays) if not self._take_one(one)]
+    def fits(self, rows: Array) -> bool:
+        """Whether the features of one row and more can be made."""
+        wide = rows.size == len(rows) * self._size if self._size else rows.size > 0
+        return wide and rows.dtype.kind in _NUMBERS + _OBJECTS
+
+    def take(self, rows: Array) -> None:
+        """Takes rows in that fit; their memory may change afterwards."""
+        # Whatever comes: what is too large for a number is missing.
+        with np.errstate(over="ignore", invalid="ignore"):
+            table, invalid = self._compute(rows)
+        if invalid is not None:
+            self.invalid += invalid
+        self._rows += len(table)
+        full = self._rows >= self.tally.block
+        # Columns are features themselves.
+        self._extracted.append(
+            table if full or not np.may_share_memory(table, rows) else table.copy()
+        )
+        if full:
+            self.count()
 
     def count(self) -> None:
         """Counts all rows that were taken in."""
@@ -215,49 +238,24 @@ class _Counter:
             self.tally.add(np.concatenate(self._extracted) if others else first)
         self._extracted, self._rows = [], 0
 
-    def _take_one(self, rows: Any) -> bool:
-        if rows is None:
-            return True
-        try:
-            found = np.asarray(rows)
-        except (TypeError, ValueError):
-            # Rows of different lengths.
-            return False
-        if not found.ndim or not self._fits(found, _NUMBERS + _OBJECTS):
-            return False
-        self._extract(found)
-        return True
 
-    def _fits(self, rows: Array, kinds: str) -> bool:
-        if not len(rows):
-            return True
-        wide = rows.size == len(rows) * self.size if self.size else rows.size > 0
-        return wide and rows.dtype.kind in kinds
-
-    def _extract(self, rows: Array) -> None:
-        if not len(rows):
-            return
-        # Whatever comes: what is too large for a number is missing.
-        with np.errstate(over="ignore", invalid="ignore"):
-            table, invalid = self._compute(rows)
-        if invalid is not None:
-            self.invalid += invalid
-        self._extracted.append(table)
-        self._rows += len(table)
-        if self._rows >= self.tally.block:
-            self.count()
+def _intakes(groups: Iterable[tuple[Group, _Counter]]) -> list[_Intake]:
+    """Of each tensor, what its rows are put into."""
+    by_tensor: dict[str, list[_Counter]] = {}
+    for group, counter in groups:
+        by_tensor.setdefault(group.source.tensor, []).append(counter)
+    return [_Intake(*one) for one in by_tensor.items()]
 
 
-def _tensor(tensors: Tensors, name: str) -> Any:
-    """By its name; the first when it has none."""
-    return tensors.get(name) if name else next(iter(tensors.values()), None)
-
-
-def _copy(tensor: Any) -> Any:
-    try:
-        return np.array(tensor)
-    except (TypeError, ValueError):
-        return tensor
+def _add(intakes: Sequence[_Intake], requests: Sequence[Tensors]) -> int:
+    """Takes requests in; returns how many of their rows do not fit."""
+    unfit: set[int] = set()
+    for one in intakes:
+        name = one.name
+        # Without a name it is the first.
+        found = [r.get(name) if name else next(iter(r.values()), None) for r in requests]
+        unfit.update(one.add(found))
+    return sum(_rows(requests[place]) for place in unfit)
 
 
 def _rows(tensors: Tensors) -> int:

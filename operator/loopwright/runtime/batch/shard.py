@@ -262,7 +262,7 @@ class _Work:
                     " be that of the batch",
                 )
             if self._sketch is not None:
-                self._sketch.add(part, found, copy=False)
+                self._sketch.add(part, found)
             return found
 
         def one(begin: int) -> Predicted:
