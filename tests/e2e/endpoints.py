@@ -133,9 +133,17 @@ class Endpoint:
         eventually("the Gateway", lambda: answering(url) in ({""}, weighted))
         return status
 
+    def infer(self) -> str:
+        """The URL that takes requests, once it is Ready."""
+        return f"{self.status()['url']}/v2/models/{self.name}/infer"
+
+    def load(self, **more: Any) -> Load:
+        """Load on it, once it is Ready."""
+        return Load(self.infer(), self.request(), **more)
+
     def request(self) -> dict[str, Any]:
         """A request that the model takes."""
-        url = f"{self.status()['url']}/v2/models/{self.name}"
+        url = self.infer().removesuffix("/infer")
         described = httpx.get(url, trust_env=False, timeout=SECONDS).json()
         inputs = []
         for one in described["inputs"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,24 +34,32 @@ class StoredModel:
     signature: dict[str, Any]
     credentials: dict[str, str]
 
-    def introduce(self, space: Space) -> None:
-        """Tells a namespace of version v1 of the model digits, which is live, and who may read."""
-        head = {"apiVersion": "loopwright.io/v1alpha1"}
-        version = {
-            "modelRef": {"name": "digits"}, "version": "v1", "uri": self.uri,
-            "digest": self.digest, "format": "onnx", "signature": self.signature, **SECRET,
+    def introduce(self, space: Space, versions: Sequence[str] = ("v1",), **aliases: str) -> None:
+        """Tells a namespace of versions of the model digits, and who may read them.
+
+        Args:
+            versions: All have these files.
+            aliases: Besides `live`, which is v1.
+        """
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s3-credentials"}}
+        model = _object("Model", "digits", {"aliases": {"live": "v1", **aliases}})
+        spec = {
+            "modelRef": {"name": "digits"}, "uri": self.uri, "digest": self.digest,
+            "format": "onnx", "signature": self.signature, **SECRET,
         }  # fmt: skip
         space.apply(
-            {
-                "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s3-credentials"},
-                "stringData": self.credentials,
-            },
-            {
-                **head, "kind": "Model", "metadata": {"name": "digits"},
-                "spec": {"aliases": {"live": "v1"}},
-            },
-            {**head, "kind": "ModelVersion", "metadata": {"name": "digits-v1"}, "spec": version},
-        )  # fmt: skip
+            {**secret, "stringData": self.credentials},
+            model,
+            *(
+                _object("ModelVersion", f"digits-{one}", {**spec, "version": one})
+                for one in versions
+            ),
+        )
+
+
+def _object(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    head = {"apiVersion": "loopwright.io/v1alpha1", "kind": kind, "metadata": {"name": name}}
+    return {**head, "spec": spec}
 
 
 def store_model(

@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from endpoints import SECONDS, SMALL, Endpoint, Load, train_digits
+from endpoints import SECONDS, SMALL, Endpoint, train_digits
 from inference import predictions
 from kubectl import ROOT
 from space import PATIENCE, Space
-from stored_model import SECRET, StoredModel
+from stored_model import StoredModel
 
 from eventually import eventually
 
@@ -30,7 +30,7 @@ def test_example_serves(example: Path, space: Space, digit_model: StoredModel) -
     if "trainingJobRef" in text:
         train_digits(space)
     else:
-        two_versions(space, digit_model)
+        digit_model.introduce(space, ("v1", "v2"), champion="v1", challenger="v2")
     found = yaml.safe_load(text)
     for one in found["spec"]["variants"]:
         # What a small node has room for, two revisions at once.
@@ -47,21 +47,6 @@ def test_example_serves(example: Path, space: Space, digit_model: StoredModel) -
     PROMISES[example.stem](endpoint)
 
 
-def two_versions(space: Space, model: StoredModel) -> None:
-    """The champion, which is live, and a challenger, which has the same files."""
-    model.introduce(space)
-    head = {"apiVersion": "loopwright.io/v1alpha1"}
-    aliases = {"live": "v1", "champion": "v1", "challenger": "v2"}
-    version = {
-        "modelRef": {"name": "digits"}, "version": "v2", "uri": model.uri,
-        "digest": model.digest, "format": "onnx", "signature": model.signature, **SECRET,
-    }  # fmt: skip
-    space.apply(
-        {**head, "kind": "ModelVersion", "metadata": {"name": "digits-v2"}, "spec": version},
-        {**head, "kind": "Model", "metadata": {"name": "digits"}, "spec": {"aliases": aliases}},
-    )
-
-
 def approve(space: Space, *versions: str) -> None:
     """A person with the right to do so approves them."""
     me = space.kubectl.run("auth", "whoami", "-o", "jsonpath={.status.userInfo.username}")
@@ -72,8 +57,7 @@ def approve(space: Space, *versions: str) -> None:
 
 def ask(endpoint: Endpoint, **headers: str) -> httpx.Response:
     """Asks a few times; the last answer."""
-    url = f"{endpoint.status()['url']}/v2/models/{endpoint.name}/infer"
-    body = endpoint.request()
+    url, body = endpoint.infer(), endpoint.request()
     with httpx.Client(trust_env=False, timeout=SECONDS, headers=headers) as http:
         answers = [http.post(url, json=body) for _ in range(ASKED)]
     assert {one.status_code for one in answers} == {200}
@@ -105,9 +89,8 @@ def scales(endpoint: Endpoint) -> None:
 
 def follows_its_alias(endpoint: Endpoint) -> None:
     """Another version behind the alias takes over, and no request fails."""
-    url = f"{endpoint.status()['url']}/v2/models/{endpoint.name}/infer"
     moved = json.dumps({"spec": {"aliases": {"live": "v2"}}})
-    with Load(url, endpoint.request(), connections=2, pause=0.05) as asking:
+    with endpoint.load(connections=2, pause=0.05) as asking:
         space = endpoint.space
         space.kubectl.run("patch", "mdl", "digits", "-n", space.name, "--type=merge", "-p", moved)
         endpoint.until("the other version", followed)

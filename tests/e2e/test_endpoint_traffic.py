@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from endpoints import SECONDS, Endpoint, Load, odd_server, train_digits, variant
+from endpoints import SECONDS, Endpoint, odd_server, train_digits, variant
 from space import Space
 from stored_model import SECRET, StoredModel
 
@@ -28,12 +28,6 @@ FAST: dict[str, Any] = {
 CHECKS: dict[str, Any] = {
     "errors": {"errorRate": {"maxPercent": "5"}}, "latency": {"latency": {"maxRatio": "2"}},
 }  # fmt: skip
-
-
-def load(endpoint: Endpoint, **more: Any) -> Load:
-    """Load on an endpoint that is Ready."""
-    url = f"{endpoint.status()['url']}/v2/models/{endpoint.name}/infer"
-    return Load(url, endpoint.request(), **more)
 
 
 def patch(endpoint: Endpoint, *changes: dict[str, Any]) -> None:
@@ -59,8 +53,7 @@ def test_a_split_a_sticky_client_and_a_change_of_weights(space: Space) -> None:
         rollout={"bakeSeconds": 0, "keepPreviousSeconds": 0},
     )
     endpoint.ready()
-    url = f"{endpoint.status()['url']}/v2/models/digits/infer"
-    body = endpoint.request()
+    url, body = endpoint.infer(), endpoint.request()
     with httpx.Client(trust_env=False, timeout=SECONDS) as http:
         answers = [http.post(url, json=body) for _ in range(REQUESTS)]
         assert {one.status_code for one in answers} == {200}
@@ -70,7 +63,7 @@ def test_a_split_a_sticky_client_and_a_change_of_weights(space: Space) -> None:
         assert {one.headers["x-variant"] for one in stuck} == {"b"}
 
     pods = {pod["metadata"]["uid"] for pod in space.kubectl.list("pods", space.name)}
-    with load(endpoint) as asking:
+    with endpoint.load() as asking:
         asking.seen(200)
         patch(
             endpoint,
@@ -112,7 +105,7 @@ def test_a_bad_canary_is_rolled_back(space: Space, server: dict[str, Any], check
     rollout = {**FAST, "checks": [{"name": check, **CHECKS[check]}]}
     endpoint = Endpoint(space, "digits").apply(variant(), rollout=rollout)
     endpoint.ready()
-    with load(endpoint, pause=0.02) as asking:
+    with endpoint.load(pause=0.02) as asking:
         asking.seen(50)
         patch(endpoint, replaced("/spec/variants/0/runtime", server))
         endpoint.until("a canary", lambda status: tried(status["variants"][0]))
@@ -141,7 +134,7 @@ def test_pods_follow_the_load(space: Space) -> None:
                      "scaleDownWindowSeconds": 15},
     )  # fmt: skip
     endpoint.ready()
-    with load(endpoint, connections=8):
+    with endpoint.load(connections=8):
         endpoint.until("two pods", lambda status: status["replicas"] == 2)
     endpoint.until("one pod", lambda status: status["replicas"] == 1)
     endpoint.until(
@@ -162,7 +155,7 @@ def test_models_that_must_not_be_served(space: Space, digits: StoredModel) -> No
     for name, spec in others.items():
         body = {**base, **spec, "version": name}
         space.apply({**head, "metadata": {"name": f"digits-{name}"}, "spec": body})
-    with load(endpoint, pause=0.05) as asking:
+    with endpoint.load(pause=0.05) as asking:
         for version, reason in (("tampered", "DigestMismatch"), ("missing", "ModelNotFound")):
             pointed = json.dumps({"spec": {"aliases": {"live": version}}})
             space.kubectl.run(

@@ -14,7 +14,7 @@ import pytest
 import scripts
 import yaml
 from conftest import cluster_tool, one_at_a_time, rolled_out
-from endpoints import Endpoint, Load, variant
+from endpoints import Endpoint, variant
 from helm import CHART, Helm
 from install import LOCAL, NAMESPACE, RELEASE
 from kubectl import ROOT, Kubectl
@@ -184,8 +184,8 @@ def test_an_endpoint_answers_by_its_gateway_alone(
     reader = Visitor(space.kubectl, monitoring, "reader")
     visit(space, near, far, reader)
     endpoint = Endpoint(space, "digits").apply(variant(), monitors=[MONITOR])
-    url = f"{endpoint.ready()['url']}/v2/models/digits/infer"
-    with Load(url, endpoint.request(), connections=1, pause=0.05) as load:
+    endpoint.ready()
+    with endpoint.load(connections=1, pause=0.05) as load:
         endpoint.until("counts", lambda one: state(one) in ("OK", "Violated"))
     assert load.failures == []
 

@@ -48,7 +48,7 @@ def test_a_shadow_sees_what_users_ask(space: Space) -> None:
 def copies(endpoint: Endpoint, number: int) -> int:
     """How many of so many requests the Shadow sees; all are answered by the other variant."""
     before = counted(endpoint)
-    url, body = f"{endpoint.status()['url']}/v2/models/digits/infer", endpoint.request()
+    url, body = endpoint.infer(), endpoint.request()
     with httpx.Client(trust_env=False) as http:
         answers = [http.post(url, json=body) for _ in range(number)]
     assert {(one.status_code, one.headers["x-variant"]) for one in answers} == {(200, "main")}

@@ -89,10 +89,12 @@ def test_networks_are_served_as_they_are(space: Space, torch_server: None) -> No
     status = endpoint.ready()
     assert [one["serving"]["verified"] for one in status["variants"]] == [True, True]
     tensor = {"name": "input", "shape": [1, 3], "datatype": "FP32", "data": ROW}
-    url = f"{status['url']}/v2/models/nets/infer"
     for name, expected in (("plain", PLAIN), ("own", OWN)):
         answer = httpx.post(
-            url, json={"inputs": [tensor]}, headers={"x-variant": name}, trust_env=False
+            endpoint.infer(),
+            json={"inputs": [tensor]},
+            headers={"x-variant": name},
+            trust_env=False,
         )
         assert answer.headers["x-variant"] == name
         assert answer.json()["outputs"][0]["data"] == expected

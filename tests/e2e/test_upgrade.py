@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import scripts
 from conftest import cluster_tool, one_at_a_time
-from endpoints import Endpoint, Load, variant
+from endpoints import Endpoint, variant
 from helm import CHART, CRDS, Helm
 from install import LOCAL, NAMESPACE, RELEASE
 from kubectl import ROOT, Kubectl
@@ -112,8 +112,7 @@ def test_up_and_down_under_load(space: Space, before: Path, audit: AuditLog) -> 
         space.wait("steady", lambda s: (s.get("checkpoint") or {}).get("step", 0) >= 2)
         working = at_work(space)
         assert len(working) == 2, working
-        url = f"{endpoint.status()['url']}/v2/models/digits/infer"
-        with Load(url, endpoint.request(), connections=2, pause=0.02) as asking:
+        with endpoint.load(connections=2, pause=0.02) as asking:
             asking.seen(200)
             for charts, tag in (
                 (CHART.parent, "dev"), (before / "charts", OLD_TAG), (CHART.parent, "dev"),

@@ -91,10 +91,11 @@ def _watched(layout: Layout, reference: Reference, rows: Any) -> object:
 
 def _counted(layout: Layout, rows: Any) -> bytes:
     """What the model server does."""
-    sketch = Sketch(layout)
+    counting = Counting(Sketch(layout), texts=False)
     for at in range(0, len(rows), REQUEST):
-        sketch.add({"": rows[at : at + REQUEST]})
-    return sketch.snapshot().to_bytes()
+        part = rows[at : at + REQUEST]
+        counting.add(part.nbytes, {"": part}, [], [])
+    return counting.snapshot().to_bytes()
 
 
 def _judged(layout: Layout, reference: Reference, data: bytes) -> object:

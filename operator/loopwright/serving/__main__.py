@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from loopwright import logs
-from loopwright.serving.errors import CannotServe
+from loopwright.serving.process import run
 from loopwright.serving.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the server until it is told to stop (0), or finds that it must not serve (1)."""
-    logs.configure("INFO")
-    try:
-        settings = Settings.load(argv)
-        logs.configure(settings.log_level)
-        _serve(settings)
-    except CannotServe as error:
-        tell(str(error))
-        return 1
-    return 0
+    return run(argv, Settings.load, _serve)
 
 
 def _serve(settings: Settings) -> None:
@@ -37,14 +23,6 @@ def _serve(settings: Settings) -> None:
     from loopwright.serving.service import Service
 
     uvloop.run(serve(Service.of(settings, load(settings))))
-
-
-def tell(why: str) -> None:
-    """Leaves the reason where Kubernetes shows it: the container's termination message."""
-    logger.error("%s", why)
-    path = Path(os.environ.get("LOOPWRIGHT_TERMINATION_LOG", "/dev/termination-log"))
-    if path.exists():
-        path.write_text(why)
 
 
 if __name__ == "__main__":

@@ -19,10 +19,8 @@ import orjson
 import uvloop
 from pydantic import ValidationError
 
-from loopwright import logs
 from loopwright.api import serving
 from loopwright.api.capture import CaptureConfig
-from loopwright.serving.__main__ import tell
 from loopwright.serving.asgi import (
     JSON_HEADERS,
     TEXT_HEADERS,
@@ -41,6 +39,7 @@ from loopwright.serving.capture.pairing import Pairs
 from loopwright.serving.capture.sampler import Capture, chosen, kept, pod
 from loopwright.serving.errors import CannotServe, Refused
 from loopwright.serving.metrics import CollectorMetrics
+from loopwright.serving.process import run
 from loopwright.serving.server import HttpServer, listener
 from loopwright.serving.settings import INVALID, CollectorSettings
 
@@ -181,15 +180,11 @@ async def serve(collector: Collector) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Runs the collector until it is told to stop (0), or finds that it cannot (1)."""
-    logs.configure("INFO")
-    try:
-        settings = CollectorSettings.load(argv)
-        logs.configure(settings.log_level)
+
+    def begin(settings: CollectorSettings) -> None:
         uvloop.run(serve(Collector(settings, configured(Path(settings.capture_config)))))
-    except CannotServe as error:
-        tell(str(error))
-        return 1
-    return 0
+
+    return run(argv, CollectorSettings.load, begin)
 
 
 if __name__ == "__main__":
