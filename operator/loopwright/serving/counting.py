@@ -12,10 +12,11 @@ from loopwright.sketch import Layout, Sketch, Snapshot
 
 logger = logging.getLogger(__name__)
 
-# Requests that wait to be counted, and bytes of their tensors. What is done once per request runs
-# with cold caches, and costs several times of what it costs in a loop over many.
-REQUESTS: Final = 1024
+# What requests that wait to be counted may take. What is done once per request runs with cold
+# caches, and costs several times of what it costs in a loop over many.
 BYTES: Final = 1 << 20
+# Of a request, besides the bytes of its tensors.
+OBJECTS: Final = 768
 
 
 class Counting:
@@ -61,8 +62,8 @@ class Counting:
         if self._outputs_too:
             self._outputs.append(dict(zip(outputs, arrays, strict=True)))
             size += sum(one.nbytes for one in arrays)
-        self._room -= size
-        if self._room < 0 or len(self._inputs) == REQUESTS:
+        self._room -= size + OBJECTS
+        if self._room < 0:
             self._flush()
 
     def add_now(

@@ -1,7 +1,7 @@
 """Counts what a process sees, as it comes, into the bins of a baseline.
 
-Adding a row must cost next to nothing, so rows are only put aside, and counted some hundreds at a
-time. Memory is that of the bins and of one block of rows, whatever comes.
+Adding rows must cost next to nothing, so their features are only put aside, and counted some
+hundreds at a time. Memory is that of the bins and of one block of rows, whatever comes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -24,8 +25,6 @@ from loopwright.sketch.tally import Tally
 
 Tensors = Mapping[str, Any]
 
-# Values that are put aside at most before they are counted: rows of images are wide.
-_VALUES: Final = 262_144
 _NUMBERS: Final = "fiub"
 _OBJECTS: Final = "OU"
 
@@ -102,8 +101,6 @@ class Sketch:
             return Snapshot(self._process, self._started, age, self._counts())
 
     def _count(self) -> None:
-        for intake in (*self._inputs, *self._outputs):
-            intake.flush()
         for one in self._counters.values():
             one.count()
 
@@ -124,19 +121,16 @@ class Sketch:
         )  # fmt: skip
 
 
+@dataclass(frozen=True)
 class _Intake:
-    """Rows of one tensor, of which copies wait side by side until there is a block to count."""
+    """What is made of one tensor."""
 
-    def __init__(self, name: str, counters: Sequence[_Counter]) -> None:
-        self.name, self._counters = name, counters
-        self._eager = any(one.eager for one in counters)
-        self._block = min(one.tally.block for one in counters)
-        self._waiting: Array = np.empty((0, 0))
-        self._filled = 0
+    name: str
+    counters: Sequence[_Counter]
 
     def add(self, tensors: Sequence[Any]) -> Iterable[int]:
         """Takes the rows of requests in; returns the places of those that do not fit."""
-        if not self._eager and len(tensors) > 1:
+        if len(tensors) > 1 and not any(one.eager for one in self.counters):
             try:
                 whole = np.concatenate([one for one in tensors if one is not None])
             except (TypeError, ValueError):
@@ -146,13 +140,6 @@ class _Intake:
                 if whole.dtype.kind in _NUMBERS and self._add(whole):
                     return ()
         return [place for place, one in enumerate(tensors) if not self._add(one)]
-
-    def flush(self) -> None:
-        """Hands all rows to the counters."""
-        rows, self._filled = self._waiting[: self._filled], 0
-        if len(rows):
-            for one in self._counters:
-                one.take(rows)
 
     def _add(self, tensor: Any) -> bool:
         if tensor is None:
@@ -164,41 +151,16 @@ class _Intake:
             return False
         if not rows.ndim:
             return False
-        count = len(rows)
-        if not count:
-            return True
-        if not all(one.fits(rows) for one in self._counters):
-            return False
-        room = min(self._block, -(-_VALUES * count // rows.size))
-        if self._eager or count >= room or rows.dtype.kind not in _NUMBERS:
-            for one in self._counters:
+        if len(rows):
+            if not all(one.fits(rows) for one in self.counters):
+                return False
+            for one in self.counters:
                 one.take(rows)
-        else:
-            self._put(rows.reshape(count, -1), room)
         return True
-
-    def _put(self, rows: Array, room: int) -> None:
-        waiting = self._waiting
-        if rows.shape[1] != waiting.shape[1]:
-            waiting = self._wait_in(np.empty((room, rows.shape[1]), rows.dtype))
-        elif not np.can_cast(rows.dtype, waiting.dtype):
-            waiting = self._wait_in(waiting.astype(np.promote_types(rows.dtype, waiting.dtype)))
-        elif self._filled + len(rows) > room:
-            self.flush()
-        last = self._filled + len(rows)
-        waiting[self._filled : last] = rows
-        self._filled = last
-        if last == room:
-            self.flush()
-
-    def _wait_in(self, memory: Array) -> Array:
-        self.flush()
-        self._waiting = memory
-        return memory
 
 
 class _Counter:
-    """Makes and counts the features of one group."""
+    """Makes the features of one group, which wait side by side until there is a block to count."""
 
     def __init__(self, layout: Layout, group: Group, extractor: Extractor) -> None:
         features = layout.features[group.places]
@@ -207,7 +169,8 @@ class _Counter:
         self.tally = Tally(features)
         self.invalid = np.zeros(len(features), dtype=np.int64)
         self._compute = extractor.compute
-        self._extracted: list[Array] = []
+        # Of the narrowest type; the first rows make it large, and of theirs.
+        self._waiting: Array = np.empty((0, len(features)), dtype=bool)
         self._rows = 0
 
     def fits(self, rows: Array) -> bool:
@@ -216,27 +179,33 @@ class _Counter:
         return wide and rows.dtype.kind in _NUMBERS + _OBJECTS
 
     def take(self, rows: Array) -> None:
-        """Takes rows in that fit; their memory may change afterwards."""
+        """Takes rows in that fit, of which nothing is kept."""
         # Whatever comes: what is too large for a number is missing.
         with np.errstate(over="ignore", invalid="ignore"):
             table, invalid = self._compute(rows)
         if invalid is not None:
             self.invalid += invalid
-        self._rows += len(table)
-        full = self._rows >= self.tally.block
-        # Columns are features themselves.
-        self._extracted.append(
-            table if full or not np.may_share_memory(table, rows) else table.copy()
-        )
-        if full:
-            self.count()
+        whole = len(table) - len(table) % self.tally.block
+        if whole:
+            self.tally.add(table[:whole])
+        self._put(table[whole:])
 
     def count(self) -> None:
         """Counts all rows that were taken in."""
-        if self._extracted:
-            first, *others = self._extracted
-            self.tally.add(np.concatenate(self._extracted) if others else first)
-        self._extracted, self._rows = [], 0
+        rows, self._rows = self._waiting[: self._rows], 0
+        if len(rows):
+            self.tally.add(rows)
+
+    def _put(self, table: Array) -> None:
+        kind = np.promote_types(self._waiting.dtype, table.dtype)
+        if not len(self._waiting) or kind != self._waiting.dtype:
+            self.count()
+            self._waiting = np.empty((self.tally.block, table.shape[1]), kind)
+        elif self._rows + len(table) > self.tally.block:
+            self.count()
+        last = self._rows + len(table)
+        self._waiting[self._rows : last] = table
+        self._rows = last
 
 
 def _intakes(groups: Iterable[tuple[Group, _Counter]]) -> list[_Intake]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from drift_worlds import counted, normal
 
-from loopwright.serving.counting import BYTES, REQUESTS, Counting
+from loopwright.serving.counting import BYTES, OBJECTS, Counting
 from loopwright.serving.running import Direct
 from loopwright.serving.tensors import Tensor
 from loopwright.sketch import Layout, Sketch
@@ -56,8 +56,9 @@ def kept(counting: Counting, rows: Any, times: int) -> int:
 def test_few_requests_wait_and_few_bytes() -> None:
     counting = Counting(Sketch(LAYOUT), texts=False)
     row, many = DATA[:1].copy(), np.ones((BYTES // 48, 6))
-    assert kept(counting, row, REQUESTS - 1) == REQUESTS - 1
-    assert kept(counting, row, 1) == 1 - REQUESTS
+    most = BYTES // (OBJECTS + row.nbytes)
+    assert kept(counting, row, most) == most
+    assert kept(counting, row, 1) == -most
     assert kept(counting, many, 1) <= 1
     assert kept(counting, many, 9) <= 1
     assert kept(Counting(Sketch(LAYOUT), texts=True), row, 9) == 0
