@@ -39,9 +39,12 @@ async def _read_ahead(lines: Lines) -> AsyncIterator[asyncio.Queue[tuple[float, 
     queue: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
 
     async def read() -> None:
-        async for line in lines:
-            queue.put_nowait((asyncio.get_running_loop().time(), line))
-        queue.put_nowait(None)
+        try:
+            async for line in lines:
+                queue.put_nowait((asyncio.get_running_loop().time(), line))
+        finally:
+            # Also when the connection broke: a watch that only falls silent is another fault.
+            queue.put_nowait(None)
 
     reading = asyncio.create_task(read())
     try:

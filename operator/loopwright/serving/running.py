@@ -54,7 +54,7 @@ class Direct:
                 self._counting.add(size, inputs, outputs, arrays)
             return arrays
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, self._all, size, inputs, outputs)
+        return await loop.run_in_executor(self._pool, self._run_and_count, size, inputs, outputs)
 
     async def apart(self, size: int, work: Callable[..., T], *args: object) -> T:
         """Calls a function that takes long when there are many bytes."""
@@ -66,7 +66,7 @@ class Direct:
         """Ends the threads once they are idle."""
         self._pool.shutdown(wait=False)
 
-    def _all(
+    def _run_and_count(
         self, size: int, inputs: Mapping[str, Array], outputs: Sequence[str]
     ) -> Sequence[Array]:
         """In a thread of the pool."""
