@@ -188,7 +188,8 @@ class _Counter:
         whole = len(table) - len(table) % self.tally.block
         if whole:
             self.tally.add(table[:whole])
-        self._put(table[whole:])
+        if whole < len(table):
+            self._put(table[whole:])
 
     def count(self) -> None:
         """Counts all rows that were taken in."""
