@@ -133,9 +133,13 @@ class Endpoint:
         eventually("the Gateway", lambda: answering(url) in ({""}, weighted))
         return status
 
+    def url(self) -> str:
+        """The URL that describes its model, once it is Ready."""
+        return f"{self.status()['url']}/v2/models/{self.name}"
+
     def infer(self) -> str:
         """The URL that takes requests, once it is Ready."""
-        return f"{self.status()['url']}/v2/models/{self.name}/infer"
+        return f"{self.url()}/infer"
 
     def load(self, **more: Any) -> Load:
         """Load on it, once it is Ready."""
@@ -143,8 +147,7 @@ class Endpoint:
 
     def request(self) -> dict[str, Any]:
         """A request that the model takes."""
-        url = self.infer().removesuffix("/infer")
-        described = httpx.get(url, trust_env=False, timeout=SECONDS).json()
+        described = httpx.get(self.url(), trust_env=False, timeout=SECONDS).json()
         inputs = []
         for one in described["inputs"]:
             shape = [max(1, size) for size in one["shape"]]
