@@ -66,8 +66,7 @@ async def test_nonsense_that_an_older_crd_let_in(theatre: Theatre) -> None:
     calm = await theatre.calmly(SUCCESS)
     schema = yaml.safe_load(CRD.read_text())["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     strict = copy.deepcopy(schema["properties"]["spec"])
-    # The wheel picks objects at random, and each look at one whose status is refused asks again.
-    async with theatre.stage(SUCCESS, resync_seconds="1000000") as stage:
+    async with theatre.stage(SUCCESS) as stage:
         try:
             await set_schema(
                 stage, {"type": "object", "x-kubernetes-preserve-unknown-fields": True}

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import yaml
 from fake_world import Namespace
@@ -16,6 +17,10 @@ from proxy import Proxy
 from scenario import Ending, Scenario, Stage
 
 from perf.api import Api
+
+# The wheel looks at objects at random. What a test counts must not depend on that, and what it
+# waits for must not come about by it: an event that is missed would be found by luck.
+NO_WHEEL: Final = {"resync_seconds": "1000000"}
 
 
 @dataclass
@@ -43,7 +48,7 @@ class Theatre:
             await self._prepare(api, name)
             log = self.folder / f"{name}.log"
             own = {"namespace": name, "namespaces": name, "identity": "replica"}
-            own |= {**scenario.settings, **settings}
+            own |= {**NO_WHEEL, **scenario.settings, **settings}
             ports = {"metrics_port": "0", "health_port": "0"}
             config = kubeconfig(proxy.url, self.token, self.folder / f"{name}.kubeconfig")
             log.touch()
