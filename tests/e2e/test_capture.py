@@ -6,7 +6,6 @@ import json
 import time
 from typing import Any
 
-import httpx
 import pytest
 from captures import Captures
 from endpoints import Endpoint, variant
@@ -18,19 +17,7 @@ from eventually import eventually
 pytestmark = [pytest.mark.e2e, pytest.mark.extended]
 
 ROWS = 40
-
-
-def ask(url: str, name: str, ids: list[str]) -> None:
-    """Sends a digit under each id; every request must be answered."""
-    with httpx.Client(trust_env=False, timeout=20) as http:
-        [one] = http.get(f"{url}/v2/models/{name}").json()["inputs"]
-        body = {"inputs": [{**one, "shape": [1, 64], "data": [float(i) for i in range(64)]}]}
-        for id in ids:
-            answer = http.post(
-                f"{url}/v2/models/{name}/infer", json=body, headers={"X-Request-Id": id}
-            )
-            assert answer.status_code == 200, answer.text
-            assert answer.headers["x-request-id"] == id
+DIGIT = [float(i) for i in range(64)]
 
 
 @pytest.mark.usefixtures("digits")
@@ -49,10 +36,10 @@ def test_requests_end_up_in_the_bucket_and_a_change_needs_no_rollout(
         "destination": destination, "samplePercent": 100, "flushSeconds": 2, "retentionDays": 1,
     }  # fmt: skip
     endpoint = Endpoint(space, "digits").apply(variant(), dataCapture=capture)
-    url = endpoint.ready()["url"]
+    endpoint.ready()
     first = endpoint.status()["variants"][0]["serving"]["revision"]
 
-    ask(url, "digits", [f"first-{i}" for i in range(ROWS)])
+    endpoint.ask(DIGIT, [f"first-{i}" for i in range(ROWS)])
     eventually("all rows", lambda: len(captures.rows()) == ROWS)
     row = captures.rows()["first-0"]
     assert (row["endpoint"], row["variant"], row["revision"]) == ("digits", "main", first)
@@ -66,7 +53,7 @@ def test_requests_end_up_in_the_bucket_and_a_change_needs_no_rollout(
 
     def redacted() -> bool:
         # What comes while the pods change over is not kept.
-        ask(url, "digits", [f"later-{time.monotonic_ns()}"])
+        endpoint.ask(DIGIT, [f"later-{time.monotonic_ns()}"])
         later = [row for id, row in captures.rows().items() if id.startswith("later-")]
         return any('"[redacted]"' in row["request"] for row in later)
 
@@ -87,7 +74,7 @@ def test_requests_end_up_in_the_bucket_and_a_change_needs_no_rollout(
     endpoint.apply(variant(), dataCapture=capture)
 
     def told(_: dict[str, Any]) -> bool:
-        ask(url, "digits", ["lost"])
+        endpoint.ask(DIGIT, ["lost"])
         return endpoint.condition("CaptureHealthy") == ("False", "UploadsFailing")
 
     endpoint.until("trouble", told, timeout=300)

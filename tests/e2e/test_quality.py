@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import httpx
 import pytest
 from endpoints import Endpoint, variant
 from objects import s3_folder
@@ -18,6 +17,7 @@ WINDOW = 30
 # Labels may come for so long; then a minute more is waited for uploads.
 DELAY = 30
 ROWS = 60
+DIGIT = [float(i % 16) for i in range(64)]
 
 
 class Lake:
@@ -32,22 +32,6 @@ class Lake:
         self._files += 1
         with self._bucket.open_output_stream(f"{self._root}/{self._files}.csv") as stream:
             stream.write(f"request_id,label,region\n{rows}".encode())
-
-
-def ask(url: str, prefix: str) -> dict[str, Any]:
-    """Sends a digit again and again, each time under another id; what was answered."""
-    found = {}
-    with httpx.Client(trust_env=False, timeout=20) as http:
-        [one] = http.get(f"{url}/v2/models/digits").json()["inputs"]
-        body = {"inputs": [{**one, "shape": [1, 64], "data": [float(i % 16) for i in range(64)]}]}
-        for n in range(ROWS):
-            id = f"{prefix}-{n}"
-            answer = http.post(
-                f"{url}/v2/models/digits/infer", json=body, headers={"X-Request-Id": id}
-            )
-            assert answer.status_code == 200, answer.text
-            found[id] = answer.json()["outputs"][0]["data"]
-    return found
 
 
 def told(status: dict[str, Any]) -> dict[str, Any]:
@@ -83,7 +67,7 @@ def test_labels_that_come_later_judge_the_answers(space: Space, s3: dict[str, st
         },
     }  # fmt: skip
     endpoint = Endpoint(space, "digits").apply(variant(), dataCapture=capture, monitors=[monitor])
-    url = endpoint.ready()["url"]
+    endpoint.ready()
     assert endpoint.condition("ModelQualityOK")[0] in ("", "Unknown")
 
     def until(truth: str, right: bool) -> dict[str, Any]:
@@ -93,7 +77,8 @@ def test_labels_that_come_later_judge_the_answers(space: Space, s3: dict[str, st
         def known(status: dict[str, Any]) -> bool:
             nonlocal number
             number += 1
-            answers = ask(url, f"{right}-{number}-{time.time_ns()}")
+            prefix = f"{right}-{number}-{time.time_ns()}"
+            answers = endpoint.ask(DIGIT, [f"{prefix}-{n}" for n in range(ROWS)])
             labels = {id: greatest(answer) + (not right) for id, answer in answers.items()}
             lake.label(labels, "north" if right else "south")
             return endpoint.condition("ModelQualityOK")[0] == truth
