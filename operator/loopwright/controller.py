@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
@@ -84,10 +84,9 @@ class Controller:
 
     async def _wheel(self) -> None:
         """Looks at every object once a round, spread over it: the net under missed events."""
-        pick = random.Random()  # noqa: S311 (spreads load)
-        while True:
+        steps = max(1, round(self._ctx.settings.resync_seconds / WHEEL_STEP))
+        for step in itertools.cycle(range(steps)):
             await asyncio.sleep(WHEEL_STEP)
-            share = WHEEL_STEP / self._ctx.settings.resync_seconds
             for key in self._ctx.cache.own():
-                if pick.random() < share:
+                if hash(key) % steps == step:
                     self.queue.add(key)

@@ -18,8 +18,8 @@ from scenario import Ending, Scenario, Stage
 
 from perf.api import Api
 
-# The wheel looks at objects at random. What a test counts must not depend on that, and what it
-# waits for must not come about by it: an event that is missed would be found by luck.
+# Whether the wheel comes by while a test counts is a matter of luck, and what a test waits for must
+# not come about by it: an event that is missed would be found after all.
 NO_WHEEL: Final = {"resync_seconds": "1000000"}
 
 

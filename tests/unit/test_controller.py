@@ -61,8 +61,10 @@ class Work:
 
 
 @asynccontextmanager
-async def running(work: Work, cache: Cache | None = None) -> AsyncIterator[Controller]:
-    some = Settings(workers=3, resync_seconds=0.01)
+async def running(
+    work: Work, cache: Cache | None = None, resync_seconds: float = 0.01
+) -> AsyncIterator[Controller]:
+    some = Settings(workers=3, resync_seconds=resync_seconds)
     ctx = Context(None, cache or Cache(), None, some, lambda: START)  # type: ignore[arg-type]
     controller = Controller(ctx, {"TrainingJob": work}, work.stale.set)
     async with asyncio.TaskGroup() as tasks:
@@ -152,6 +154,23 @@ async def test_every_object_is_looked_at_without_an_event(monkeypatch: pytest.Mo
             while len(work.calls) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
     assert {key for key, _ in work.calls} == {JOB}
+
+
+async def test_each_object_is_looked_at_once_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WHEEL_STEP", 0.02)
+    work, world, count = Work(), World(), 40
+    job = world.cache.get(JOB) or {}
+    for number in range(count - 1):
+        meta = {**job["metadata"], "name": f"job{number}", "uid": f"u{number}"}
+        world.cache.observe("ADDED", world.stored({**job, "metadata": meta}))
+    async with running(work, world.cache, resync_seconds=0.1):
+        async with asyncio.timeout(10):
+            while len(work.calls) < 2 * count:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+    first, second = work.calls[:count], work.calls[count : 2 * count]
+    for turn in (first, second):
+        assert len({key for key, _ in turn}) == count
+    assert first[-1][1] - first[0][1] >= 0.01, "not spread over the round"
 
 
 async def test_the_status_is_stored_before_anything_is_made() -> None:
