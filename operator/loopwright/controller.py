@@ -50,6 +50,8 @@ class Controller:
         while True:
             key = await self.queue.get()
             try:
+                # An attempt that runs again is not over because a RayJob said so in a lost future.
+                await self._ctx.cache.of_one_past.wait()
                 await self._one(key)
             finally:
                 self.queue.done(key)

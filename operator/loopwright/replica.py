@@ -135,7 +135,7 @@ class Replica:
 
     def _rewound(self) -> None:
         """etcd was restored: watches do not tell what has changed by that."""
-        self.cache.rewinds += 1
+        self.cache.rewound()
         self.stale.set()
 
     def wake(self, key: Key) -> None:
@@ -209,6 +209,7 @@ class Replica:
             for namespace in self.settings.namespaces or (None,):
                 for key in await self._listed(resource, namespace, lagging):
                     self.wake(key)
+        self.cache.of_one_past.set()
 
     async def _listed(self, resource: Resource, namespace: str | None, lagging: float) -> set[Key]:
         """Lists until it succeeds. Where some requests fail, all in a row would hardly ever.

@@ -156,6 +156,16 @@ async def test_every_object_is_looked_at_without_an_event(monkeypatch: pytest.Mo
     assert {key for key, _ in work.calls} == {JOB}
 
 
+async def test_nothing_is_done_while_what_is_known_may_be_of_a_lost_past() -> None:
+    work, cache = Work(), Cache()
+    async with running(work, cache) as controller:
+        cache.rewound()
+        controller.queue.add(A)
+        await work.called(0)
+        cache.of_one_past.set()
+        await work.called(1)
+
+
 async def test_each_object_is_looked_at_once_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WHEEL_STEP", 0.02)
     work, world, count = Work(), World(), 40

@@ -62,9 +62,11 @@ async def test_a_past_that_stays_is_believed(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(module, "LAGGING", 0.05)
     replica = Replica(Settings(), Connection(Configuration(host="http://127.0.0.1")))
+    replica.cache.rewound()
     await replica._list()
     assert not asked[0]
     assert asked[-1]
+    assert replica.cache.of_one_past.is_set()
     for client in (replica.client, replica.lease_client):
         await client.close()
 

@@ -114,6 +114,7 @@ async def test_a_past_that_caught_up_is_believed() -> None:
     versions = {key.name: cache.get(key)["metadata"]["resourceVersion"] for key in cache.own()}  # type: ignore[index]
     assert versions == {"job": "30", "deleted": "31"}
     assert cache.rewinds == 2
+    assert not cache.of_one_past.is_set()
 
 
 async def test_what_is_younger_than_the_listing_is_no_other_past() -> None:
@@ -125,6 +126,7 @@ async def test_what_is_younger_than_the_listing_is_no_other_past() -> None:
     assert found is not None
     assert found["metadata"]["resourceVersion"] == "95"
     assert cache.rewinds == 0
+    assert cache.of_one_past.is_set()
 
 
 async def test_what_is_younger_than_the_listing_stays() -> None:

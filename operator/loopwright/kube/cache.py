@@ -6,6 +6,7 @@ when the watch lags behind.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -76,6 +77,9 @@ class Cache:
         """The greatest resource version that was ever seen of each kind."""
         self.rewinds = 0
         """How often the API server was found to have another past than it had before."""
+        self.of_one_past = asyncio.Event()
+        """Set while nothing is known that may be of a past which the API server has lost."""
+        self.of_one_past.set()
 
     def observe(self, event: str | None, obj: dict[str, Any]) -> Key | None:
         """Takes in a watch event (None: from a listing) or a write's answer.
@@ -134,6 +138,11 @@ class Cache:
         for one in (key, *versions):
             yield from tuple(self._users.get(one, ()))
 
+    def rewound(self) -> None:
+        """Notes that the API server has another past, of which all must be listed anew."""
+        self.rewinds += 1
+        self.of_one_past.clear()
+
     def rewind(self, listed: dict[str, Any], version: int) -> bool:
         """Forgets an object of which more is known than a listing shows, and drops its grave.
 
@@ -150,7 +159,7 @@ class Cache:
         seen = max(seen, self._graves.get(uid, 0))
         if not version_of(listed) < seen <= version:
             return False
-        self.rewinds += 1
+        self.rewound()
         self._graves.pop(uid, None)
         if known is not None:
             self._disown(key, self._objects.pop(key))
@@ -158,7 +167,7 @@ class Cache:
 
     def clear(self, kind: str) -> None:
         """Forgets a kind, for when the API server's past has changed."""
-        self.rewinds += 1
+        self.rewound()
         for key in [key for key in self._objects if key.kind == kind]:
             self._disown(key, self._objects.pop(key))
         self._graves.clear()
