@@ -58,7 +58,7 @@ def of_chart(runbooks: str = URL) -> Groups:
         "settings": {"runbookUrl": runbooks},
     }
     only = ("--show-only", "templates/prometheusrule.yaml")
-    rule = yaml.safe_load(Helm().template("loopwright", CHART, "chart", values, *only))
+    rule = yaml.safe_load(Helm().template("loopwright", CHART, "loopwright-system", values, *only))
     found: Groups = rule["spec"]["groups"]
     return found
 

@@ -278,3 +278,6 @@ async def test_every_expression_is_understood_and_finds_what_it_should(
             eventually("the alert", lambda: {
                 one["metric"]["alertname"] for one in found.query('ALERTS{alertstate="firing"}')
             } == {"LoopwrightCheckpointIsOld"})  # fmt: skip
+            # Nor will the most urgent one fire later.
+            leaderless = 'ALERTS{alertname="LoopwrightHasNoLeader"}'
+            eventually("its leader", lambda: not found.query(leaderless))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import uuid
 from collections.abc import AsyncIterator
@@ -31,9 +30,10 @@ async def endpoint(api: Kubectl, tmp_path: Path) -> AsyncIterator[Endpoint]:
     assert not [line for line in made.lines() if "exception" in line]
 
 
-def judged(one: VariantReport | None, requests: int, errors: int) -> bool:
-    """Whether so much was measured."""
-    return one is not None and (one.state, one.requests, one.errors) == ("OK", requests, errors)
+def judged(one: VariantReport | None, requests: int, errors: int) -> VariantReport | None:
+    """The report in which so much was measured; on a busy machine the next may know nothing."""
+    told = one is not None and (one.state, one.requests, one.errors) == ("OK", requests, errors)
+    return one if told else None
 
 
 async def test_a_rollout_is_watched_to_its_end(endpoint: Endpoint) -> None:
@@ -49,9 +49,8 @@ async def test_a_rollout_is_watched_to_its_end(endpoint: Endpoint) -> None:
     stable.answer(100, seconds=0.02)
     canary.answer(40, seconds=0.02)
     canary.answer(10, code=500, seconds=3.0)
-    await endpoint.eventually("canary's errors", lambda: judged(endpoint.of("r2"), 50, 10))
-    await endpoint.eventually("stable", lambda: judged(endpoint.of("r1"), 100, 0))
-    one, two = endpoint.of("r1"), endpoint.of("r2")
+    two = await endpoint.eventually("canary", lambda: judged(endpoint.of("r2"), 50, 10))
+    one = await endpoint.eventually("stable", lambda: judged(endpoint.of("r1"), 100, 0))
     assert one is not None
     assert two is not None
     assert one.error_ratio == 0
@@ -59,7 +58,7 @@ async def test_a_rollout_is_watched_to_its_end(endpoint: Endpoint) -> None:
     assert one.p99_seconds is not None
     assert two.p99_seconds is not None
     assert one.p99_seconds < 0.05 < 1 < two.p99_seconds
-    assert await asyncio.to_thread(endpoint.metric, "error_ratio", "r2") == 0.2
+    await endpoint.eventually("metric", lambda: endpoint.metric("error_ratio", "r2") == 0.2)
     await endpoint.drop(canary)
     await endpoint.eventually("end", lambda: endpoint.of("r1") and not endpoint.of("r2"))
     last = endpoint.report()
@@ -78,10 +77,17 @@ async def test_a_killed_monitor_says_nothing_wrong(endpoint: Endpoint) -> None:
     endpoint.end(signal.SIGKILL)
     killed = endpoint.report()
     endpoint.start()
-    await endpoint.eventually("new report", lambda: endpoint.report() != killed)
-    found = endpoint.of("r2")
-    assert found is not None
-    assert (found.state, found.errors, found.error_ratio) == ("NoData", 0, None)
+
+    def knows_nothing() -> bool:
+        report = endpoint.report()
+        found = report.variant("main", "r2") if report and report != killed else None
+        if found is None:
+            return False
+        assert not found.errors
+        assert found.error_ratio is None
+        return bool(found.state == "NoData")
+
+    await endpoint.eventually("new report", knows_nothing)
     stable.answer(30)
     await endpoint.eventually("stable", lambda: judged(endpoint.of("r1"), 30, 0))
 
