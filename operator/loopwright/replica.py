@@ -203,13 +203,20 @@ class Replica:
 
     async def _list(self) -> None:
         """Brings the cache up to date; whoever leads acts only on what the server says now."""
+        rewinds = -1
+        # What was listed before another past was noticed may be of the lost one.
+        while rewinds != self.cache.rewinds:
+            rewinds = self.cache.rewinds
+            await self._list_all()
+        self.cache.of_one_past.set()
+
+    async def _list_all(self) -> None:
         self.stale.clear()
         lagging = time.monotonic() + LAGGING
         for resource in WATCHED:
             for namespace in self.settings.namespaces or (None,):
                 for key in await self._listed(resource, namespace, lagging):
                     self.wake(key)
-        self.cache.of_one_past.set()
 
     async def _listed(self, resource: Resource, namespace: str | None, lagging: float) -> set[Key]:
         """Lists until it succeeds. Where some requests fail, all in a row would hardly ever.

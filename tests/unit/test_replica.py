@@ -71,6 +71,30 @@ async def test_a_past_that_stays_is_believed(monkeypatch: pytest.MonkeyPatch) ->
         await client.close()
 
 
+async def test_what_was_listed_before_another_past_was_noticed_is_listed_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    async def sync(
+        _: Client, cache: Cache, resources: tuple[Resource, ...], *__: object, **___: bool
+    ) -> set[Key]:
+        asked.append(resources[0].kind)
+        if asked == ["TrainingJob", "RayJob"]:
+            cache.clear("RayJob")
+        assert cache.of_one_past.is_set() == (len(asked) < 2)
+        return set()
+
+    monkeypatch.setattr(module, "sync", sync)
+    monkeypatch.setattr(module, "WATCHED", (TRAININGJOB, RAYJOB))
+    replica = Replica(Settings(), Connection(Configuration(host="http://127.0.0.1")))
+    await replica._list()
+    assert asked == ["TrainingJob", "RayJob"] * 2
+    assert replica.cache.of_one_past.is_set()
+    for client in (replica.client, replica.lease_client):
+        await client.close()
+
+
 async def test_in_the_namespace_of_the_lease_nothing_is_done_unless_it_is_watched() -> None:
     replica = Replica(
         Settings(namespaces=("a", "b"), namespace="own"),
